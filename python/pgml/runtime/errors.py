@@ -89,7 +89,9 @@ def _is_out_of_memory(error: BaseException) -> bool:
     text = str(error)
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError)
-        and (type(error).__name__ == "OutOfMemoryError" or "not enough memory" in text or "can't allocate memory" in text)
+        and (
+            type(error).__name__ == "OutOfMemoryError" or "not enough memory" in text or "can't allocate memory" in text
+        )
     )
 
 

@@ -6,11 +6,18 @@ the trainer uses, so a model is served with exactly the text it was tuned on.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-from transformers import BatchEncoding
+import torch
+from transformers import AutoModelForSequenceClassification, BatchEncoding
 
-from pgml.runtime.errors import RuntimeFault
+from pgml.runtime.errors import INVALID_PARAMETER_VALUE, RuntimeFault
+from pgml.runtime.tasks import LoadedModel, Results, TaskSpec
+from pgml.runtime.tasks.arguments import ANYTHING, BOOLEAN, COUNT, COUNT_OR_NULL, check_arguments, one_of
+from pgml.runtime.tasks.loading import load_pretrained
 
 TOKENIZER_ARGS = ("add_special_tokens", "max_length", "padding", "truncation")
 """What `tokenizer_args` may hold. `padding` is accepted and without effect: a batch is padded to its own longest text."""
@@ -27,6 +34,21 @@ OFFSET_POSITIONS = frozenset(
 # (longer ones become one unknown token), so a word cut in two at the end of the prefix cannot reach the kept tokens.
 PREFIX_MARGIN = 128
 PREFIX_CHARACTERS_PER_TOKEN = 12
+
+ARGUMENTS = {
+    "add_special_tokens": BOOLEAN,
+    "batch_size": COUNT,  # pipelines take it; here batches are cut by tokens, which is faster and gives the same results
+    "function_to_apply": one_of("none", "sigmoid", "softmax"),
+    "max_length": COUNT,
+    "padding": ANYTHING,
+    "return_all_scores": BOOLEAN,
+    "top_k": COUNT_OR_NULL,
+    "truncation": ANYTHING,
+}
+WINDOW = 512
+"""Texts that are tokenised and sorted by length at a time: a step of 0.2 s at most, and memory for so many token ids."""
+BATCH_TOKENS = 2048
+"""More is slower on a CPU: activations then leave the cache."""
 
 
 def max_length(tokenizer: Any, config: Any, tokenizer_args: dict[str, Any] | None = None) -> int:
@@ -60,6 +82,8 @@ def encode(
     tokenizer: Any, texts: list[str], pairs: list[str] | None = None, tokenizer_args: dict[str, Any] | None = None
 ) -> BatchEncoding:
     """Token ids and masks of the texts as lists, without padding, cut to what the model takes (see `prepare_tokenizer`)."""
+    if not texts:
+        return BatchEncoding({"input_ids": [], "attention_mask": []})
     args = tokenizer_args or {}
     limit = max_length(tokenizer, None, args)
     truncation = args.get("truncation", True)
@@ -95,3 +119,120 @@ def _shorten(tokenizer: Any, text: str, limit: int) -> str:
             return part
         size *= 4
     return text
+
+
+def load(directory: str, task: TaskSpec) -> LoadedModel:
+    """Read a sequence classifier; a model that pgml tuned brings the `tokenizer_args` it was tuned with."""
+    model = load_pretrained(AutoModelForSequenceClassification, directory, task)
+    prepare_tokenizer(model.tokenizer, model.module)
+    settings = Path(directory, "pgml.json")
+    model.extra["tokenizer_args"] = (
+        json.loads(settings.read_text()).get("tokenizer_args") if settings.exists() else None
+    )
+    config = model.module.config
+    model.extra["labels"] = [str(config.id2label[number]) for number in range(config.num_labels)]
+    return model
+
+
+def run(
+    model: LoadedModel, inputs: list[Any], args: dict[str, Any], cancelled: Callable[[], bool]
+) -> Iterator[Results]:
+    """One `{"label", "score"}` per input; with `top_k`, or for a multi-label model, a list of them, best first."""
+    del cancelled  # a step takes some milliseconds
+    check_arguments(args, ARGUMENTS, model.task.name)
+    tokenizer_args = {**(model.extra["tokenizer_args"] or {}), **{k: v for k, v in args.items() if k in TOKENIZER_ARGS}}
+    texts, pairs = _texts_and_pairs(inputs, model.task.name == "text-pair-classification")
+    for start in range(0, len(texts), WINDOW):
+        window = slice(start, start + WINDOW)
+        encoded = encode(model.tokenizer, texts[window], pairs[window] if pairs else None, tokenizer_args)
+        lengths = [len(ids) for ids in encoded["input_ids"]]
+        for batch in token_batches(lengths, BATCH_TOKENS):
+            logits = _logits(model, encoded, batch)
+            yield [(start + row, result) for row, result in zip(batch, _results(model, logits, args), strict=True)]
+
+
+def token_batches(lengths: list[int], tokens: int) -> Iterator[list[int]]:
+    """Rows of similar length together, the shortest first, so many that they have at most `tokens` tokens with padding.
+
+    >>> list(token_batches([3, 9, 4], 8))
+    [[0, 2], [1]]
+    """
+    batch: list[int] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and lengths[row] * (len(batch) + 1) > tokens:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _texts_and_pairs(inputs: list[Any], pairs_wanted: bool) -> tuple[list[str], list[str] | None]:
+    """The two columns of the inputs; the second is None for single texts."""
+    parsed = [_text_and_pair(value) for value in inputs]
+    with_pair = sum(pair is not None for _, pair in parsed)
+    if with_pair == len(parsed):
+        return [text for text, _ in parsed], [pair for _, pair in parsed if pair is not None]
+    if pairs_wanted or with_pair:
+        raise RuntimeFault(
+            "input is not a pair of texts",
+            sqlstate=INVALID_PARAMETER_VALUE,
+            hint='Write a pair as {"text": "…", "text_pair": "…"} or ["…", "…"].',
+        )
+    return [text for text, _ in parsed], None
+
+
+def _text_and_pair(value: Any) -> tuple[str, str | None]:
+    match value:
+        case str(text):
+            return text, None
+        case {"text": str(text), "text_pair": str(pair)} if len(value) == 2:
+            return text, pair
+        case {"text1": str(text), "text2": str(pair)} if len(value) == 2:
+            return text, pair
+        case {"text": str(text)} if len(value) == 1:
+            return text, None
+        case [str(text), str(pair)]:
+            return text, pair
+    raise RuntimeFault(
+        f"invalid input for text classification: {json.dumps(value, ensure_ascii=False)[:100]}",
+        sqlstate=INVALID_PARAMETER_VALUE,
+        hint='An input is a text, or a pair written as {"text": "…", "text_pair": "…"} or ["…", "…"].',
+    )
+
+
+@torch.inference_mode()
+def _logits(model: LoadedModel, encoded: BatchEncoding, batch: list[int]) -> torch.Tensor:
+    """Run the model on some rows of what was encoded, padded on the right to the longest of them."""
+    width = max(len(encoded["input_ids"][row]) for row in batch)
+    padding = {"input_ids": model.tokenizer.pad_token_id, "token_type_ids": model.tokenizer.pad_token_type_id}
+    device = model.module.device
+    tensors = {}
+    for name, rows in encoded.items():
+        fill = [padding.get(name, 0)]
+        tensors[name] = torch.tensor([rows[row] + fill * (width - len(rows[row])) for row in batch], device=device)
+    logits: torch.Tensor = model.module(**tensors).logits
+    return logits.float().cpu()
+
+
+def _results(model: LoadedModel, logits: torch.Tensor, args: dict[str, Any]) -> list[Any]:
+    """The results of a batch as they go into the answer."""
+    labels = model.extra["labels"]
+    config = model.module.config
+    function = args.get("function_to_apply") or _default_function(config)
+    scores = {"softmax": lambda: logits.softmax(-1), "sigmoid": logits.sigmoid, "none": lambda: logits}[function]()
+    everything = args.get("return_all_scores") or (config.problem_type == "multi_label_classification")
+    if "top_k" not in args and not everything:
+        best, numbers = scores.max(-1)
+        return [{"label": labels[n], "score": s} for n, s in zip(numbers.tolist(), best.tolist(), strict=True)]
+    best, numbers = scores.topk(min(args.get("top_k") or len(labels), len(labels)), dim=-1)
+    return [
+        [{"label": labels[n], "score": s} for n, s in zip(*row, strict=True)]
+        for row in zip(numbers.tolist(), best.tolist(), strict=True)
+    ]
+
+
+def _default_function(config: Any) -> str:
+    if config.problem_type == "regression":
+        return "none"
+    return "sigmoid" if config.problem_type == "multi_label_classification" or config.num_labels == 1 else "softmax"

@@ -1,0 +1,38 @@
+"""Suggest the valid name nearest to a wrong one. Pure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from pgml.runtime.errors import INVALID_PARAMETER_VALUE, RuntimeFault
+
+
+def nearest(name: str, valid: Iterable[str]) -> str | None:
+    """The valid name most like this one, if any is.
+
+    >>> nearest("tok_k", ["function_to_apply", "top_k"])
+    'top_k'
+    """
+    matches = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    return matches[0] if matches else None
+
+
+def quoted_list(names: Iterable[str]) -> str:
+    """Names for a message, sorted."""
+    return ", ".join(sorted(names))
+
+
+def check_names(names: Iterable[str], valid: Iterable[str], what: str, owner: str) -> None:
+    """Refuse names that are not valid, all in one error: `unknown argument "tok_k" for text-classification`."""
+    valid = list(valid)
+    unknown = sorted(set(names) - set(valid))
+    if not unknown:
+        return
+    close = [(name, nearest(name, valid)) for name in unknown]
+    suggestions = "".join(f'Perhaps you meant "{match}" for "{name}". ' for name, match in close if match)
+    raise RuntimeFault(
+        f"unknown {what}{'s' if len(unknown) > 1 else ''} {', '.join(f'{chr(34)}{n}{chr(34)}' for n in unknown)} for {owner}",
+        sqlstate=INVALID_PARAMETER_VALUE,
+        hint=f"{suggestions}Valid are: {quoted_list(valid)}.",
+    )

@@ -1,0 +1,42 @@
+"""Check the arguments of a task: names and types, all mistakes in one error. Pure: imports no library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pgml.runtime.errors import INVALID_PARAMETER_VALUE, RuntimeFault
+from pgml.runtime.nearest import check_names
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a value must be, in words and as a test."""
+
+    words: str
+    accepts: Callable[[Any], bool]
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+BOOLEAN = Kind("true or false", lambda value: isinstance(value, bool))
+COUNT = Kind("a positive integer", lambda value: _is_integer(value) and value > 0)
+COUNT_OR_NULL = Kind("a positive integer or null", lambda value: value is None or COUNT.accepts(value))
+STRING = Kind("a string", lambda value: isinstance(value, str))
+ANYTHING = Kind("anything", lambda value: True)
+
+
+def one_of(*words: str) -> Kind:
+    """A string out of a list."""
+    return Kind(f"one of: {', '.join(words)}", lambda value: value in words)
+
+
+def check_arguments(args: dict[str, Any], kinds: dict[str, Kind], task: str) -> None:
+    """Refuse unknown names, then wrong types."""
+    check_names(args, kinds, "argument", task)
+    wrong = [f'"{name}" must be {kinds[name].words}' for name, value in args.items() if not kinds[name].accepts(value)]
+    if wrong:
+        raise RuntimeFault(f"invalid argument for {task}: {'; '.join(wrong)}", sqlstate=INVALID_PARAMETER_VALUE)

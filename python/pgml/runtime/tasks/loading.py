@@ -1,0 +1,56 @@
+"""Read a model and its tokenizer from a directory: local files and safetensors only, never code, never a random head.
+
+Knows transformers; knows nothing of what the model is used for.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer
+
+from pgml.runtime.errors import FEATURE_NOT_SUPPORTED, INVALID_PARAMETER_VALUE, RuntimeFault, last_line
+from pgml.runtime.tasks import LoadedModel, TaskSpec
+
+logger = logging.getLogger(__name__)
+
+SAFE = {"local_files_only": True, "trust_remote_code": False}
+
+
+def default_device() -> str:
+    """Where models go unless the task says otherwise."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_pretrained(auto_class: Any, directory: str, task: TaskSpec, optional: tuple[str, ...] = ()) -> LoadedModel:
+    """Load weights as they are used for inference; weights that the directory lacks are an error unless `optional`."""
+    tokenizer = AutoTokenizer.from_pretrained(directory, **SAFE)
+    try:
+        module, info = auto_class.from_pretrained(
+            directory, **SAFE, use_safetensors=True, dtype=getattr(torch, task.dtype), output_loading_info=True
+        )
+    except ValueError as error:
+        if "trust_remote_code" in str(error):
+            raise RuntimeFault(
+                "it needs code of its own to be run",
+                sqlstate=FEATURE_NOT_SUPPORTED,
+                detail="Code that comes with a model is never run.",
+            ) from error
+        if "Unrecognized configuration class" not in str(error):
+            raise
+        raise RuntimeFault(
+            f"it cannot be used for {task.name}",
+            sqlstate=INVALID_PARAMETER_VALUE,
+            detail=last_line(error).partition("Model type should")[0],
+        ) from error
+    missing = sorted(key for key in info["missing_keys"] if not key.startswith(optional))
+    if missing or info["mismatched_keys"]:
+        raise RuntimeFault(
+            f"it has no weights for {task.name}",
+            sqlstate=INVALID_PARAMETER_VALUE,
+            detail=f"Its files lack {', '.join(missing[:5])}{', …' if len(missing) > 5 else ''}.",
+            hint="Tune it for the task first, with pgml.tune, or use a model that was.",
+        )
+    return LoadedModel(module.eval().to(task.device or default_device()), tokenizer, task)
