@@ -1,0 +1,78 @@
+# The interface to everything here, for people and for CI. Each target does what is missing, and costs nothing when nothing is.
+# What takes more than a line is in tools/.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export PG_CONFIG ?= /usr/lib/postgresql/15/bin/pg_config
+# a folder of wheels beside the checkout, e.g. a CPU build of torch
+export WHEELS ?= $(realpath ../shared/wheels)
+# where make install puts the runtime
+VENV = /opt/pgml
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup system extension
+setup: system extension ## Install what is missing (packages, Rust, Python), build and install the extension
+	@tools/setup-venv runtime dev
+
+system:
+	@tools/setup-system
+
+extension: system
+	@tools/cargo build --release -p pgml --locked
+	@tools/install-extension
+
+.PHONY: demo cluster psql stop reset
+demo: setup ## Tune a model on real data in a private cluster and predict with it (FRESH=1: tune again)
+	@tools/cluster start
+	@tools/demo
+
+cluster: ## Start the private cluster below .pg/ and print how to reach it, as shell assignments
+	@$(MAKE) setup >&2
+	@tools/cluster start
+	@tools/cluster env
+
+psql: ## Open psql in the private cluster
+	@tools/cluster psql
+
+stop: ## Stop the private cluster
+	@tools/cluster stop
+
+reset: ## Throw the private cluster and its data away
+	@tools/cluster reset
+
+.PHONY: test lint fmt bench
+test: setup ## Run all tests (PYTEST_ARGS="-k name": some)
+	@tools/cargo test -p pgml-core --locked
+	@tools/run pytest $(PYTEST_ARGS)
+
+# --release: clippy takes over what the release build generated, above all the bindings of PostgreSQL
+lint: setup ## Check format, lints and types
+	@tools/cargo fmt --all --check
+	@tools/cargo clippy --release --workspace --all-targets --locked -- -D warnings
+	@tools/run ruff check
+	@tools/run ruff format --check
+	@tools/run mypy
+
+fmt: setup ## Format the code
+	@tools/cargo fmt --all
+	@tools/run ruff check --fix
+	@tools/run ruff format
+
+bench: setup ## Measure, in a cluster of its own
+	@tools/run python -m tests.bench
+
+.PHONY: install lock clean
+install: extension ## Install into an existing server: make install PG_CONFIG=/path/pg_config VENV=/opt/pgml
+	@PGML_VENV=$(VENV) tools/install
+
+lock: ## Resolve the Python packages anew into constraints.txt
+	@tools/lock
+
+clean: ## Throw away all that was built or started here, the private cluster included
+	@tools/cluster reset
+	@source tools/lib.sh; rm -rf "$$PGML_VENV" "$$PGML_MODELS" target .cache .pytest_cache .ruff_cache .mypy_cache

@@ -1,0 +1,20 @@
+-- Tune a small encoder (22 million parameters) to tell the tags apart. The metrics come while it runs;
+-- they stay in pgml.logs, the model in pgml.files. The project "tags" then answers with the new model.
+SELECT status, metrics
+FROM pgml.tune('tags',
+               task          => 'text-classification',
+               relation_name => 'projects_to_learn',
+               y_column_name => 'tag',
+               model_name    => 'all-MiniLM-L6-v2',
+               test_size     => 0.15,
+               hyperparams   => '{
+                 "training_args": {
+                   "learning_rate": 1e-4,
+                   "num_train_epochs": 3,
+                   "per_device_train_batch_size": 16,
+                   "per_device_eval_batch_size": 32,
+                   "logging_steps": 10,
+                   "eval_strategy": "epoch"
+                 },
+                 "tokenizer_args": {"max_length": 128}
+               }');
