@@ -1,0 +1,49 @@
+//! Where things lie below the data directory, which is the working directory of every PostgreSQL process.
+//!
+//! Relative paths keep the socket's name below the 107 bytes that the kernel allows, wherever the data directory is.
+
+use std::path::PathBuf;
+
+/// Directory of everything pgml keeps outside of tables; mode 0700.
+pub const HOME: &str = "pgml";
+pub const SOCKET: &str = "pgml/runtime.sock";
+pub const SUPERVISOR_LOCK: &str = "pgml/supervisor.lock";
+pub const RUNTIME_STATE: &str = "pgml/runtime.json";
+/// A backend leaves this file to ask the supervisor for a restart of the server process.
+pub const RESTART_REQUEST: &str = "pgml/restart";
+pub const CACHE: &str = "pgml/cache";
+pub const JOBS: &str = "pgml/jobs";
+
+/// The directory of one tuning job. Model ids count per database, so the database is part of the name.
+pub fn job_directory(database: u32, model_id: i64) -> PathBuf {
+    PathBuf::from(format!("{JOBS}/{database}/{model_id}"))
+}
+
+/// The lock that one of the `pgml.max_jobs` running jobs holds.
+pub fn job_slot(slot: u32) -> PathBuf {
+    PathBuf::from(format!("{JOBS}/slot.{slot}"))
+}
+
+/// The files of one job.
+pub struct JobFiles(pub PathBuf);
+
+impl JobFiles {
+    pub fn spec(&self) -> PathBuf {
+        self.0.join("job.json")
+    }
+    pub fn rows(&self) -> PathBuf {
+        self.0.join("rows.arrow")
+    }
+    /// Held by the job worker as long as it lives.
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+    /// Where the waiting backend listens for what the job worker reports.
+    pub fn socket(&self) -> PathBuf {
+        self.0.join("job.sock")
+    }
+    /// Left by `pgml.cancel`.
+    pub fn cancel_request(&self) -> PathBuf {
+        self.0.join("cancel")
+    }
+}

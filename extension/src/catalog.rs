@@ -1,0 +1,191 @@
+//! The registry's tables, read and written as the current user: row-level security decides what is there.
+
+use crate::error::{Error, Result};
+use pgrx::prelude::*;
+use pgrx::spi::{SpiClient, SpiHeapTupleData};
+use pgrx::{JsonB, PgSqlErrorCode, Spi};
+use serde_json::{Value, json};
+
+/// A project that the current user may see.
+pub struct Project {
+    pub id: i64,
+    pub task: String,
+}
+
+/// A model whose weights are in `pgml.files`.
+#[derive(Clone, Debug)]
+pub struct StoredModel {
+    pub id: i64,
+    pub digest: String,
+    pub task: String,
+}
+
+const PROJECT: &str = "SELECT id, task::text FROM pgml.projects WHERE name = $1";
+
+pub fn project(name: &str) -> Result<Option<Project>> {
+    first_row(PROJECT, &[name.into()], |row| Ok(Project { id: required(row, 1)?, task: required(row, 2)? }))
+}
+
+/// The owner of a project that the current user may not see; its name is taken all the same.
+pub fn hidden_owner(name: &str) -> Result<Option<String>> {
+    first_row("SELECT pgml._project_owner($1)::text", &[name.into()], |row| Ok(row.get(1)?)).map(Option::flatten)
+}
+
+const DEPLOYED: &str = "
+    SELECT m.id, m.digest, p.task::text
+    FROM pgml.projects p
+    JOIN LATERAL (SELECT model_id FROM pgml.deployments WHERE project_id = p.id ORDER BY id DESC LIMIT 1) d ON true
+    JOIN pgml.models m ON m.id = d.model_id AND m.status = 'successful'
+    WHERE p.name = $1";
+
+pub fn deployed_model(project: &str) -> Result<Option<StoredModel>> {
+    first_row(DEPLOYED, &[project.into()], stored_model)
+}
+
+const STORED: &str = "
+    SELECT m.id, m.digest, p.task::text
+    FROM pgml.models m JOIN pgml.projects p ON p.id = m.project_id
+    WHERE m.id = $1 AND m.status = 'successful'";
+
+pub fn model_by_id(id: i64) -> Result<Option<StoredModel>> {
+    first_row(STORED, &[id.into()], stored_model)
+}
+
+fn stored_model(row: &SpiHeapTupleData) -> Result<StoredModel> {
+    Ok(StoredModel { id: required(row, 1)?, digest: required(row, 2)?, task: required(row, 3)? })
+}
+
+pub fn project_names() -> Result<Vec<String>> {
+    rows("SELECT name FROM pgml.projects", &[], |row| required(row, 1))
+}
+
+/// The task, relation and base model that the last job of a project used: what a `tune` without them means.
+pub struct LastJob {
+    pub relation: Option<String>,
+    pub base_model: Option<String>,
+    pub label: Option<String>,
+}
+
+const LAST_JOB: &str = "
+    SELECT s.relation_name, m.base_model, s.y_column_name[1]
+    FROM pgml.models m LEFT JOIN pgml.snapshots s ON s.id = m.snapshot_id
+    WHERE m.project_id = $1 ORDER BY m.id DESC LIMIT 1";
+
+pub fn last_job(project_id: i64) -> Result<Option<LastJob>> {
+    first_row(LAST_JOB, &[project_id.into()], |row| {
+        Ok(LastJob { relation: row.get(1)?, base_model: row.get(2)?, label: row.get(3)? })
+    })
+}
+
+/// The next model id. Taken before anything is written, so that the job's directory can carry it.
+pub fn next_model_id() -> Result<i64> {
+    scalar("SELECT pg_catalog.nextval('pgml.models_id_seq')", &[])
+}
+
+const FILES: &str = "
+    SELECT jsonb_agg(jsonb_build_object('path', path, 'size', size, 'sha256', sha256) ORDER BY path COLLATE \"C\")
+    FROM pgml.files WHERE model_id = $1 AND part = 0";
+
+/// The files of a model: `[{"path", "size", "sha256"}]`, sorted by path.
+pub fn files(model_id: i64) -> Result<Value> {
+    let list: Option<JsonB> = first_row(FILES, &[model_id.into()], |row| Ok(row.get(1)?))?.flatten();
+    list.map(|l| l.0).ok_or_else(|| {
+        Error::new(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, format!("model {model_id} has no files in pgml.files"))
+    })
+}
+
+/// Gives one part of a file to `take`; `false` when there is no such part. The part's memory is freed before this returns.
+pub fn with_part(model_id: i64, path: &str, part: i32, take: impl FnOnce(&[u8]) -> Result<()>) -> Result<bool> {
+    const PART: &str = "SELECT data FROM pgml.files WHERE model_id = $1 AND path = $2 AND part = $3";
+    Spi::connect(|client| {
+        let table = client.select(PART, Some(1), &[model_id.into(), path.into(), part.into()])?;
+        let Some(row) = table.into_iter().next() else { return Ok(false) };
+        let data: Option<&[u8]> = row.get(1)?;
+        take(data.unwrap_or_default()).map(|()| true)
+    })
+}
+
+pub fn insert_part(model_id: i64, path: &str, part: i32, data: &[u8], size: i64, sha256: &str) -> Result<()> {
+    const INSERT: &str = "
+        INSERT INTO pgml.files (model_id, path, part, data, size, sha256) VALUES ($1, $2, $3, $4, $5, $6)";
+    execute(INSERT, &[model_id.into(), path.into(), part.into(), data.into(), size.into(), sha256.into()])
+}
+
+pub fn insert_log(model_id: i64, project_id: i64, logs: Value) -> Result<()> {
+    const INSERT: &str = "
+        INSERT INTO pgml.logs (model_id, project_id, created_at, logs)
+        VALUES ($1, $2, COALESCE(($3->>'timestamp')::timestamptz AT TIME ZONE current_setting('TimeZone'), clock_timestamp()), $3)";
+    execute(INSERT, &[model_id.into(), project_id.into(), JsonB(logs).into()])
+}
+
+/// The name of the metric that says which of two models is better, and whether more is better.
+pub fn target_metric(task: &str) -> (&'static str, bool) {
+    match task {
+        "text_classification" | "text_pair_classification" => ("f1", true),
+        _ => ("loss", false),
+    }
+}
+
+/// Whether a model with these metrics is at least as good as the one that is deployed now.
+pub fn is_improvement(project_id: i64, task: &str, metrics: &Value) -> Result<bool> {
+    const CURRENT: &str = "
+        SELECT m.metrics FROM pgml.deployments d JOIN pgml.models m ON m.id = d.model_id
+        WHERE d.project_id = $1 ORDER BY d.id DESC LIMIT 1";
+    let current: Option<JsonB> = first_row(CURRENT, &[project_id.into()], |row| Ok(row.get(1)?))?.flatten();
+    let (name, more_is_better) = target_metric(task);
+    let score = |metrics: &Value| metrics.get(name).and_then(Value::as_f64);
+    Ok(match (current.and_then(|c| score(&c.0)), score(metrics)) {
+        (Some(old), Some(new)) if more_is_better => new >= old,
+        (Some(old), Some(new)) => new <= old,
+        (Some(_), None) => false,
+        (None, _) => true,
+    })
+}
+
+pub fn insert_deployment(project_id: i64, model_id: i64, strategy: &str) -> Result<()> {
+    const INSERT: &str = "
+        INSERT INTO pgml.deployments (project_id, model_id, strategy) VALUES ($1, $2, $3::pgml.strategy)";
+    execute(INSERT, &[project_id.into(), model_id.into(), strategy.into()])
+}
+
+// -- small tools ----------------------------------------------------------------------------------------------------
+
+/// Runs a statement that gives no rows.
+pub fn execute(query: &str, args: &[pgrx::datum::DatumWithOid<'_>]) -> Result<()> {
+    Spi::connect_mut(|client| client.update(query, None, args).map(|_| ()).map_err(Error::from))
+}
+
+/// Runs a query that writes and gives one value.
+pub fn scalar<T: FromDatum + IntoDatum>(query: &str, args: &[pgrx::datum::DatumWithOid<'_>]) -> Result<T> {
+    let value = Spi::connect_mut(|client| client.update(query, Some(1), args)?.first().get_one::<T>())?;
+    value.ok_or_else(|| Error::new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "a query of the registry gave nothing"))
+}
+
+/// Reads the first row, if there is one.
+pub fn first_row<T>(
+    query: &str,
+    args: &[pgrx::datum::DatumWithOid<'_>],
+    read: impl FnOnce(&SpiHeapTupleData) -> Result<T>,
+) -> Result<Option<T>> {
+    Spi::connect(|client: &SpiClient| {
+        let table = client.select(query, Some(1), args)?;
+        table.into_iter().next().map(|row| read(&row)).transpose()
+    })
+}
+
+/// Reads all rows.
+pub fn rows<T>(
+    query: &str,
+    args: &[pgrx::datum::DatumWithOid<'_>],
+    read: impl Fn(&SpiHeapTupleData) -> Result<T>,
+) -> Result<Vec<T>> {
+    Spi::connect(|client: &SpiClient| client.select(query, None, args)?.map(|row| read(&row)).collect())
+}
+
+/// A column that is never NULL.
+pub fn required<T: FromDatum + IntoDatum>(row: &SpiHeapTupleData, column: usize) -> Result<T> {
+    row.get(column)?.ok_or_else(|| {
+        Error::new(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, "a row of the registry has a NULL where none may be")
+            .detail(json!({"column": column}).to_string())
+    })
+}

@@ -1,0 +1,132 @@
+//! Looking at the runtime and steering it: status, restart, cancel, version.
+
+use crate::catalog;
+use crate::error::{Error, OrReport, Result};
+use crate::runtime::{client, startup};
+use pgml_core::lock::FileLock;
+use pgml_core::paths::{self, JobFiles};
+use pgrx::JsonB;
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::prelude::*;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+#[pg_extern(sql = false)]
+fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
+type Status = TableIterator<
+    'static,
+    (
+        name!(state, String),
+        name!(pid, Option<i32>),
+        name!(supervisor_pid, Option<i32>),
+        name!(python, Option<String>),
+        name!(started_at, Option<TimestampWithTimeZone>),
+        name!(starts, Option<i64>),
+        name!(last_exit, Option<String>),
+        name!(last_words, Option<String>),
+        name!(device, Option<String>),
+        name!(memory_bytes, Option<i64>),
+        name!(packages, Option<JsonB>),
+    ),
+>;
+
+// Starts nothing: who looks must not change what he looks at.
+#[pg_extern(sql = false)]
+fn runtime_status() -> Status {
+    let state = startup::state();
+    let alive = startup::supervisor_is_alive();
+    let phase = match &state {
+        Some(state) if alive => state.phase.name(),
+        _ => "stopped",
+    };
+    let status = server_status().unwrap_or_default();
+    let live = state.as_ref().filter(|_| alive);
+    TableIterator::once((
+        phase.to_string(),
+        live.and_then(|s| s.pid),
+        live.map(|s| s.supervisor_pid),
+        state.as_ref().map(|s| s.python.clone()),
+        live.filter(|s| s.pid.is_some()).map(|s| pgrx::datum::to_timestamp(s.started_at as f64)),
+        state.as_ref().map(|s| s.starts as i64),
+        state.as_ref().and_then(|s| s.last_exit.clone()),
+        state.as_ref().and_then(|s| s.last_words.clone()),
+        status["device"].as_str().map(str::to_string),
+        status["memory_bytes"].as_i64(),
+        status.get("packages").cloned().map(JsonB),
+    ))
+}
+
+#[pg_extern(sql = false)]
+fn loaded_models() -> JsonB {
+    JsonB(server_status().map_or_else(|| json!([]), |mut status| status["models"].take()))
+}
+
+fn server_status() -> Option<Value> {
+    client::ask_if_running(&json!({"op": "status"}))?.header.get("status").cloned()
+}
+
+/// Ends the server process; the supervisor starts a new one, with what the settings say now. Waits until it answers.
+#[pg_extern(sql = false)]
+fn restart_runtime() -> bool {
+    restart().or_report();
+    true
+}
+
+fn restart() -> Result<()> {
+    if startup::supervisor_is_alive() {
+        let starts = startup::state().map_or(0, |s| s.starts);
+        std::fs::write(paths::RESTART_REQUEST, b"").map_err(|e| Error::io("ask for a restart", &e))?;
+        wake_supervisor();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while startup::state().is_some_and(|s| s.starts == starts) && Instant::now() < deadline {
+            crate::wait::pause(Duration::from_millis(20));
+        }
+    }
+    startup::connect().map(|_| ())
+}
+
+// The supervisor looks twice a second; its latch makes it look now.
+fn wake_supervisor() {
+    if let Some(state) = startup::state() {
+        // SAFETY: kill takes numbers. The lock says that the supervisor lives, and SIGUSR1 only sets a worker's latch.
+        unsafe { libc::kill(state.supervisor_pid, libc::SIGUSR1) };
+    }
+}
+
+/// Asks a job to stop. `false` when it is over, or was never there.
+#[pg_extern(sql = false)]
+fn cancel(model_id: i64) -> bool {
+    cancel_job(model_id).or_report()
+}
+
+fn cancel_job(model_id: i64) -> Result<bool> {
+    const STATUS: &str = "SELECT status FROM pgml.models WHERE id = $1";
+    let status = catalog::first_row(STATUS, &[model_id.into()], |row| catalog::required::<String>(row, 1))?;
+    let status = status.ok_or_else(|| {
+        Error::undefined(format!("model {model_id} does not exist")).hint("SELECT * FROM pgml.jobs; lists the jobs.")
+    })?;
+    if !["queued", "in_progress"].contains(&status.as_str()) || !is_alive(model_id) {
+        return Ok(false);
+    }
+    let request = files_of(model_id).cancel_request();
+    std::fs::write(request, b"").map_err(|e| Error::io("ask the job to stop", &e))?;
+    Ok(true)
+}
+
+#[pg_extern(sql = false)]
+fn job_is_alive(model_id: i64) -> bool {
+    is_alive(model_id)
+}
+
+fn is_alive(model_id: i64) -> bool {
+    FileLock::is_held(&files_of(model_id).lock())
+}
+
+fn files_of(model_id: i64) -> JobFiles {
+    // SAFETY: set once when the backend connected to its database.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    JobFiles(paths::job_directory(database.to_u32(), model_id))
+}

@@ -1,0 +1,8 @@
+//! The SQL functions, one file per family. Their SQL declarations are in `sql/functions.sql`.
+
+mod administration;
+mod deploy;
+mod transform;
+mod tune;
+
+pub use tune::JobDirectory;

@@ -1,0 +1,266 @@
+//! `pgml.tune`: checks everything, reads the rows as the caller, hands the job to its worker, and waits with the caller.
+
+use super::deploy::enum_label;
+use crate::catalog::{self, Project};
+use crate::error::{self, Error, OrReport, Result};
+use crate::relation::{self, Relation};
+use crate::runtime::client;
+use crate::runtime::models::{self, Model};
+use crate::workers::attend::{self, End};
+use crate::workers::spec::JobSpec;
+use crate::{gucs, workers};
+use pgml_core::lock::FileLock;
+use pgml_core::paths::{self, JobFiles};
+use pgml_core::redact::redact;
+use pgrx::JsonB;
+use pgrx::prelude::*;
+use serde_json::{Value, json};
+
+type Tuned = TableIterator<
+    'static,
+    (
+        name!(status, String),
+        name!(task, String),
+        name!(algorithm, String),
+        name!(deployed, bool),
+        name!(model_id, i64),
+        name!(metrics, Option<JsonB>),
+    ),
+>;
+
+/// The arguments of one call, with names for what SQL gives by position.
+struct Arguments {
+    project: String,
+    task: Option<String>,
+    relation: Option<String>,
+    label_column: Option<String>,
+    model: Option<String>,
+    hyperparams: Value,
+    test_size: f32,
+    test_sampling: String,
+    automatic_deploy: bool,
+    materialize: bool,
+    wait: bool,
+}
+
+#[allow(clippy::too_many_arguments)] // as many as the SQL function has
+#[pg_extern(sql = false)]
+fn tune(
+    project_name: Option<&str>,
+    task: Option<&str>,
+    relation_name: Option<&str>,
+    y_column_name: Option<&str>,
+    model_name: Option<&str>,
+    hyperparams: Option<JsonB>,
+    test_size: Option<f32>,
+    test_sampling: Option<pg_sys::Oid>,
+    automatic_deploy: Option<bool>,
+    materialize_snapshot: Option<bool>,
+    wait: Option<bool>,
+    _y_column_name: Option<&str>,
+) -> Tuned {
+    let project = project_name.map(str::trim).filter(|name| !name.is_empty());
+    let arguments = Arguments {
+        project: project.ok_or_else(|| Error::invalid("project_name cannot be NULL or empty")).or_report().into(),
+        task: task.map(|task| task.replace('-', "_")),
+        relation: relation_name.map(str::to_string),
+        label_column: y_column_name.or(_y_column_name).map(str::to_string),
+        model: model_name.map(str::to_string),
+        hyperparams: hyperparams.map_or_else(|| json!({}), |h| h.0),
+        test_size: test_size.unwrap_or(0.25),
+        test_sampling: test_sampling.map_or_else(|| "stratified".into(), enum_label),
+        automatic_deploy: automatic_deploy.unwrap_or(true),
+        materialize: materialize_snapshot.unwrap_or(false),
+        wait: wait.unwrap_or(true),
+    };
+    let (spec, end) = run(arguments).or_report();
+    let deployed = deploy(&spec, &end).or_report();
+    TableIterator::once((
+        end.status,
+        spec.task,
+        "transformers".into(),
+        deployed,
+        spec.model_id,
+        Some(end.metrics).filter(|m| !m.is_null()).map(JsonB),
+    ))
+}
+
+fn run(mut arguments: Arguments) -> Result<(JobSpec, End)> {
+    let project = catalog::project(&arguments.project)?;
+    fill_from_project(&mut arguments, project.as_ref())?;
+    let relation_name = arguments.relation.clone().ok_or_else(no_relation)?;
+    let relation = relation::resolve(&relation_name)?;
+    let model = arguments.model.as_deref().map(models::resolve).transpose()?;
+    let mut directory = JobDirectory::create(catalog::next_model_id()?)?;
+    let plan = check(&arguments, &relation, &relation_name, model.as_ref(), &directory)?;
+    announce(&plan);
+    if relation.is_volatile()? && !arguments.materialize {
+        error::warn(&format!("the definition of \"{relation_name}\" is volatile: its rows change at every read"));
+    }
+    let source = if arguments.materialize { relation.materialize(directory.model_id)? } else { relation };
+    error::notice(&format!("reading the rows of {}", source.sql_name));
+    source.write_arrow(&columns(&plan), &directory.files.rows())?;
+    let analysis = prepare(&arguments, &relation_name, &plan, &directory)?;
+    announce(&analysis);
+    let spec = describe(arguments, relation_name, model, plan, analysis, directory.model_id);
+    spec.write(&directory.files)?;
+    let end = attend::run(&spec, &mut directory)?;
+    Ok((spec, end))
+}
+
+/// What a second `tune` of a project leaves out is as it was the last time.
+fn fill_from_project(arguments: &mut Arguments, project: Option<&Project>) -> Result<()> {
+    let name = &arguments.project;
+    let Some(project) = project else {
+        return match catalog::hidden_owner(name)? {
+            Some(owner) => Err(Error::new(
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                format!("project \"{name}\" belongs to another role"),
+            )
+            .hint(format!("Choose another name, or become a member of role {owner}."))),
+            None if arguments.task.is_none() => Err(Error::invalid("task cannot be NULL for a new project")
+                .hint("For example: task => 'text-classification'.")),
+            None => Ok(()),
+        };
+    };
+    let task = arguments.task.get_or_insert_with(|| project.task.clone());
+    if *task != project.task {
+        return Err(Error::invalid(format!("project \"{name}\" is for task {}, not {task}", project.task))
+            .hint("A project keeps its task. Choose another project_name."));
+    }
+    let last = catalog::last_job(project.id)?;
+    if let Some(last) = last {
+        if arguments.relation.is_none() && arguments.label_column.is_none() {
+            arguments.label_column = last.label;
+        }
+        arguments.relation = arguments.relation.take().or(last.relation);
+        arguments.model = arguments.model.take().or(last.base_model);
+    }
+    Ok(())
+}
+
+fn no_relation() -> Error {
+    Error::invalid("relation_name cannot be NULL for a new project").hint("Name a table or view: relation_name => '…'.")
+}
+
+fn check(
+    arguments: &Arguments,
+    relation: &Relation,
+    relation_name: &str,
+    model: Option<&Model>,
+    directory: &JobDirectory,
+) -> Result<Value> {
+    let header = json!({
+        "op": "check_tune", "project": arguments.project, "task": arguments.task, "relation": relation.to_json(relation_name),
+        "y_column_name": arguments.label_column, "hyperparams": arguments.hyperparams, "test_size": arguments.test_size,
+        "test_sampling": arguments.test_sampling, "job_directory": directory.path(),
+    });
+    let mut plan = client::ask(header, b"", model)?.header["plan"].take();
+    redact(&mut plan["hyperparams"]);
+    Ok(plan)
+}
+
+fn prepare(arguments: &Arguments, relation: &str, plan: &Value, directory: &JobDirectory) -> Result<Value> {
+    let header = json!({
+        "op": "prepare", "job_directory": directory.path(), "plan": plan, "relation": relation,
+        "test_size": arguments.test_size, "test_sampling": arguments.test_sampling,
+    });
+    Ok(client::ask(header, b"", None)?.header["analysis"].take())
+}
+
+fn announce(answer: &Value) {
+    answer["notices"].as_array().into_iter().flatten().filter_map(Value::as_str).for_each(error::notice);
+}
+
+/// Role and name of each column that the plan wants.
+fn columns(plan: &Value) -> Vec<(String, String)> {
+    let text = |column: &Value, key: &str| column[key].as_str().unwrap_or_default().to_string();
+    plan["columns"].as_array().into_iter().flatten().map(|c| (text(c, "role"), text(c, "name"))).collect()
+}
+
+fn describe(
+    arguments: Arguments,
+    relation: String,
+    model: Option<Model>,
+    plan: Value,
+    analysis: Value,
+    model_id: i64,
+) -> JobSpec {
+    let label_column = columns(&plan).into_iter().find(|(role, _)| role == "label").map(|(_, column)| column);
+    // SAFETY: this process' own database and roles.
+    let (database, session_user, current_user) =
+        unsafe { (pg_sys::MyDatabaseId, pg_sys::GetSessionUserId(), pg_sys::GetUserId()) };
+    JobSpec {
+        model_id,
+        database: database.to_u32(),
+        session_user: session_user.to_u32(),
+        current_user: current_user.to_u32(),
+        project: arguments.project,
+        task: arguments.task.unwrap_or_default(),
+        relation,
+        label_column,
+        base_model: model.map(|m| m.name()).unwrap_or_default(),
+        test_size: arguments.test_size,
+        test_sampling: arguments.test_sampling,
+        materialized: arguments.materialize,
+        automatic_deploy: arguments.automatic_deploy,
+        wait: arguments.wait,
+        cancel_on_disconnect: gucs::on_disconnect() == gucs::OnDisconnect::Cancel,
+        plan,
+        analysis,
+    }
+}
+
+/// The switch stays in the caller's transaction: a rollback leaves a finished model that is not deployed.
+fn deploy(spec: &JobSpec, end: &End) -> Result<bool> {
+    let Some(project_id) = end.project_id.filter(|_| end.status == "successful" && spec.automatic_deploy) else {
+        return Ok(false);
+    };
+    if !catalog::is_improvement(project_id, &spec.task, &end.metrics)? {
+        error::notice("the model is not deployed: the deployed model of the project is better");
+        return Ok(false);
+    }
+    catalog::insert_deployment(project_id, spec.model_id, "new_score")?;
+    Ok(true)
+}
+
+/// The directory of a job that has no worker yet. Dropping it removes it, unless the worker took it over.
+pub struct JobDirectory {
+    pub model_id: i64,
+    pub files: JobFiles,
+    lock: Option<FileLock>,
+}
+
+impl JobDirectory {
+    fn create(model_id: i64) -> Result<Self> {
+        workers::supervisor::make_home()?;
+        // SAFETY: set once when the backend connected to its database.
+        let database = unsafe { pg_sys::MyDatabaseId };
+        let files = JobFiles(paths::job_directory(database.to_u32(), model_id));
+        let fail = |e: std::io::Error| Error::io("create the directory of the job", &e);
+        if files.0.exists() {
+            // Left by a job of a database that had this OID, or of an id that was given twice.
+            std::fs::remove_dir_all(&files.0).map_err(fail)?;
+        }
+        std::fs::create_dir_all(&files.0).map_err(fail)?;
+        let lock = FileLock::try_acquire(&files.lock()).map_err(fail)?;
+        Ok(Self { model_id, files, lock })
+    }
+
+    fn path(&self) -> String {
+        self.files.0.to_string_lossy().into_owned()
+    }
+
+    /// From now on the directory is the worker's.
+    pub fn hand_over(&mut self) {
+        self.lock = None;
+    }
+}
+
+impl Drop for JobDirectory {
+    fn drop(&mut self) {
+        if self.lock.is_some() {
+            let _ = std::fs::remove_dir_all(&self.files.0);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Settings. Interpreter, directories and limits belong to the administrator; nothing here lets a user run other code.
+
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::{PostgresGucEnum, pg_sys};
+use std::ffi::{CStr, CString};
+
+/// What becomes of a job whose caller is gone.
+#[derive(PostgresGucEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnDisconnect {
+    #[name = c"continue"]
+    Continue,
+    #[name = c"cancel"]
+    Cancel,
+}
+
+/// Default: where `make install` puts the virtual environment.
+static PYTHON: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"/opt/pgml/bin/python"));
+/// Default none: no file of the server can be read until an administrator names a directory.
+static MODEL_DIRECTORIES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+/// Default half of what a small server has; 0 means no limit.
+static MODEL_MEMORY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(4096);
+/// Default room for a few dozen encoders.
+static MODEL_CACHE_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(10240);
+/// Default one: two trainings on the same cores are slower than one after the other.
+static MAX_JOBS: GucSetting<i32> = GucSetting::<i32>::new(1);
+/// Default continue: a lost connection must not lose a run of hours.
+static ON_DISCONNECT: GucSetting<OnDisconnect> = GucSetting::<OnDisconnect>::new(OnDisconnect::Continue);
+/// Default 0: as many threads as cores.
+static RUNTIME_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
+/// Default a minute: importing torch from a cold disk can take half of it.
+static RUNTIME_START_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60);
+
+/// Defines all settings and reserves the prefix, so that a misspelt name is an error.
+pub fn init() {
+    define_strings();
+    define_numbers();
+    GucRegistry::define_enum_guc(
+        c"pgml.on_disconnect",
+        c"What becomes of a tuning job whose caller is gone.",
+        c"continue: the job goes on and its model is recorded, not deployed. cancel: it stops.",
+        &ON_DISCONNECT,
+        GucContext::Userset,
+        GucFlags::empty(),
+    );
+    // SAFETY: called once from _PG_init with a static string, after all settings of the prefix are defined.
+    unsafe { pg_sys::MarkGUCPrefixReserved(c"pgml".as_ptr()) };
+}
+
+fn define_strings() {
+    GucRegistry::define_string_guc(
+        c"pgml.python",
+        c"The Python interpreter of the runtime.",
+        c"An absolute path, as a rule below a virtual environment in which pgml[runtime] is installed. The operating system user of the server must be able to run it.",
+        &PYTHON,
+        GucContext::Sighup,
+        GucFlags::SUPERUSER_ONLY,
+    );
+    GucRegistry::define_string_guc(
+        c"pgml.model_directories",
+        c"Directories whose models every user may run and tune.",
+        c"Absolute paths separated by commas. A model is named by its path, or by its name below one of them. Empty: none.",
+        &MODEL_DIRECTORIES,
+        GucContext::Suset,
+        GucFlags::empty(),
+    );
+}
+
+fn define_numbers() {
+    let int = |name: &'static CStr, short: &'static CStr, long: &'static CStr, setting, max, flags| {
+        GucRegistry::define_int_guc(name, short, long, setting, 0, max, GucContext::Sighup, flags);
+    };
+    int(
+        c"pgml.model_memory_limit",
+        c"Memory that loaded models may take in the server process.",
+        c"Above it, the least recently used models leave memory. One model may always be loaded. 0: no limit.",
+        &MODEL_MEMORY_LIMIT,
+        i32::MAX,
+        GucFlags::UNIT_MB,
+    );
+    int(
+        c"pgml.model_cache_limit",
+        c"Disk space that unpacked models of pgml.files may take below the data directory.",
+        c"Above it, the least recently used ones are removed; they are unpacked again when they are used. 0: no limit.",
+        &MODEL_CACHE_LIMIT,
+        i32::MAX,
+        GucFlags::UNIT_MB,
+    );
+    int(
+        c"pgml.runtime_threads",
+        c"Threads that the server process and each tuning job compute with.",
+        c"0: as many as the machine has cores.",
+        &RUNTIME_THREADS,
+        1024,
+        GucFlags::empty(),
+    );
+    int(
+        c"pgml.runtime_start_timeout",
+        c"Time that a statement waits for the server process to become ready.",
+        c"Includes importing torch, and the load of the machine at that time.",
+        &RUNTIME_START_TIMEOUT,
+        3600,
+        GucFlags::UNIT_S,
+    );
+    GucRegistry::define_int_guc(
+        c"pgml.max_jobs",
+        c"Tuning jobs that run at the same time; more wait as queued.",
+        c"Each job takes one of max_worker_processes, also while it is queued.",
+        &MAX_JOBS,
+        1,
+        64,
+        GucContext::Sighup,
+        GucFlags::empty(),
+    );
+}
+
+fn text(setting: &GucSetting<Option<CString>>) -> String {
+    setting.get().map(|value| value.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+pub fn python() -> String {
+    text(&PYTHON)
+}
+
+/// The allowed directories, in the order they are searched.
+pub fn model_directories() -> Vec<String> {
+    text(&MODEL_DIRECTORIES).split(',').map(|d| d.trim().to_string()).filter(|d| !d.is_empty()).collect()
+}
+
+pub fn max_jobs() -> u32 {
+    MAX_JOBS.get().max(1) as u32
+}
+
+pub fn on_disconnect() -> OnDisconnect {
+    ON_DISCONNECT.get()
+}
+
+pub fn runtime_threads() -> u32 {
+    RUNTIME_THREADS.get().max(0) as u32
+}
+
+pub fn runtime_start_timeout() -> std::time::Duration {
+    std::time::Duration::from_secs(RUNTIME_START_TIMEOUT.get().max(0) as u64)
+}
+
+/// Arguments of the server process; when they change, it is started anew.
+pub fn server_arguments() -> Vec<String> {
+    let bytes = |megabytes: i32| (i64::from(megabytes) << 20).to_string();
+    let pairs = [
+        ("--socket", pgml_core::paths::SOCKET.to_string()),
+        ("--cache", pgml_core::paths::CACHE.to_string()),
+        ("--memory-limit", bytes(MODEL_MEMORY_LIMIT.get())),
+        ("--cache-limit", bytes(MODEL_CACHE_LIMIT.get())),
+        ("--threads", runtime_threads().to_string()),
+    ];
+    let options = pairs.into_iter().flat_map(|(name, value)| [name.to_string(), value]);
+    ["-m", "pgml.runtime.serve"].into_iter().map(str::to_string).chain(options).collect()
+}

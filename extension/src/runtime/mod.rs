@@ -1,0 +1,5 @@
+//! Talking to the server process: finding it, starting it, asking it.
+
+pub mod client;
+pub mod models;
+pub mod startup;

@@ -1,0 +1,154 @@
+//! Waiting that hears PostgreSQL: a cancel, a timeout or a termination ends it at once, by unwinding through the caller.
+
+use crate::error::{Error, Result};
+use pgml_core::frames::{Frame, FrameReader, head};
+use pgrx::pg_sys;
+use serde_json::Value;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+/// What to wait for on a descriptor.
+#[derive(Clone, Copy)]
+pub enum Readiness {
+    Readable,
+    Writeable,
+}
+
+/// Waits until the descriptor is ready, the timeout passes or the latch is set, then lets PostgreSQL handle interrupts.
+pub fn descriptor(fd: i32, readiness: Readiness, timeout: Option<Duration>) {
+    let wanted = match readiness {
+        Readiness::Readable => pg_sys::WL_SOCKET_READABLE,
+        Readiness::Writeable => pg_sys::WL_SOCKET_WRITEABLE,
+    };
+    latch_or(fd, wanted, timeout);
+}
+
+/// Waits for the time to pass, or for less when the latch is set.
+pub fn pause(timeout: Duration) {
+    latch_or(pg_sys::PGINVALID_SOCKET, 0, Some(timeout));
+}
+
+fn latch_or(fd: i32, wanted: u32, timeout: Option<Duration>) {
+    let flags = pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH | wanted;
+    let (flags, milliseconds) = match timeout {
+        Some(t) => (flags | pg_sys::WL_TIMEOUT, t.as_millis().min(i64::MAX as u128) as i64),
+        None => (flags, -1),
+    };
+    // SAFETY: MyLatch is set in every process that runs our code; WaitLatchOrSocket only polls the descriptor.
+    unsafe {
+        let events =
+            pg_sys::WaitLatchOrSocket(pg_sys::MyLatch, flags as i32, fd, milliseconds, pg_sys::PG_WAIT_EXTENSION);
+        if events as u32 & pg_sys::WL_LATCH_SET != 0 {
+            pg_sys::ResetLatch(pg_sys::MyLatch);
+        }
+    }
+    pgrx::check_for_interrupts!();
+}
+
+/// Waits until one of the descriptors is readable, the timeout passes or the latch is set.
+pub fn any(descriptors: &[i32], timeout: Duration) {
+    // SAFETY: the set is freed in the same call, and the descriptors are open while it lasts.
+    unsafe {
+        let set = pg_sys::CreateWaitEventSet(pg_sys::CurrentMemoryContext, descriptors.len() as i32 + 2);
+        let add = |event: u32, fd: i32, latch: *mut pg_sys::Latch| {
+            pg_sys::AddWaitEventToSet(set, event, fd, latch, std::ptr::null_mut());
+        };
+        add(pg_sys::WL_LATCH_SET, pg_sys::PGINVALID_SOCKET, pg_sys::MyLatch);
+        add(pg_sys::WL_EXIT_ON_PM_DEATH, pg_sys::PGINVALID_SOCKET, std::ptr::null_mut());
+        for fd in descriptors {
+            add(pg_sys::WL_SOCKET_READABLE, *fd, std::ptr::null_mut());
+        }
+        let mut event = std::mem::zeroed::<pg_sys::WaitEvent>();
+        pg_sys::WaitEventSetWait(set, timeout.as_millis() as i64, &mut event, 1, pg_sys::PG_WAIT_EXTENSION);
+        pg_sys::FreeWaitEventSet(set);
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+    }
+    pgrx::check_for_interrupts!();
+}
+
+/// A Unix socket that carries frames. Dropping it closes it, which tells the other side that nobody waits any more.
+pub struct Channel {
+    stream: UnixStream,
+    reader: FrameReader,
+}
+
+impl Channel {
+    pub fn new(stream: UnixStream) -> Result<Self> {
+        stream.set_nonblocking(true).map_err(|e| Error::io("prepare a socket", &e))?;
+        Ok(Self { stream, reader: FrameReader::default() })
+    }
+
+    pub fn fd(&self) -> i32 {
+        self.stream.as_raw_fd()
+    }
+
+    /// Sends one frame. An `Err` means that the other side is gone.
+    pub fn send(&mut self, header: &Value, payload: &[u8]) -> Result<()> {
+        let head = head(header, payload.len()).map_err(|e| Error::invalid(e.to_string()))?;
+        self.write_all(&head)?;
+        self.write_all(payload)
+    }
+
+    fn write_all(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            match self.stream.write(bytes) {
+                Ok(n) => bytes = &bytes[n..],
+                Err(e) if e.kind() == ErrorKind::WouldBlock => descriptor(self.fd(), Readiness::Writeable, None),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(Error::io("write to a socket", &e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the next frame; `None` when the other side closed, or when the deadline passed.
+    pub fn receive(&mut self, deadline: Option<Instant>) -> Result<Option<Frame>> {
+        loop {
+            if let Some(frame) = self.pop()? {
+                return Ok(Some(frame));
+            }
+            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(None);
+            }
+            match self.fill()? {
+                Filled::Bytes => {}
+                Filled::Nothing => descriptor(self.fd(), Readiness::Readable, left),
+                Filled::Closed => return Ok(None),
+            }
+        }
+    }
+
+    /// The next frame that has already arrived whole.
+    pub fn pop(&mut self) -> Result<Option<Frame>> {
+        self.reader.pop().map_err(Error::protocol)
+    }
+
+    /// Takes what has arrived, without waiting.
+    pub fn fill(&mut self) -> Result<Filled> {
+        let mut buffer = [0; 64 << 10];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Ok(Filled::Closed),
+                Ok(n) => {
+                    self.reader.push(&buffer[..n]);
+                    return Ok(Filled::Bytes);
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(Filled::Nothing),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::ConnectionReset => return Ok(Filled::Closed),
+                Err(e) => return Err(Error::io("read from a socket", &e)),
+            }
+        }
+    }
+}
+
+/// What `Channel::fill` found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Filled {
+    Bytes,
+    Nothing,
+    Closed,
+}

@@ -1,0 +1,97 @@
+//! The caller's side of a job: starts the job worker, and waits with it.
+
+use super::launch;
+use super::spec::JobSpec;
+use crate::error::{self, Error, Result};
+use crate::functions::JobDirectory;
+use crate::wait::{self, Channel, Readiness};
+use pgrx::bgworkers::{BackgroundWorkerStatus, DynamicBackgroundWorker};
+use pgrx::{PgLogLevel, PgSqlErrorCode};
+use serde_json::{Value, json};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
+
+/// How the job stands when the statement returns.
+pub struct End {
+    pub status: String,
+    pub project_id: Option<i64>,
+    pub metrics: Value,
+}
+
+/// Starts the worker and waits: for the end of the job, or with `wait => false` until it is recorded.
+pub fn run(spec: &JobSpec, directory: &mut JobDirectory) -> Result<End> {
+    let listener = UnixListener::bind(directory.files.socket()).map_err(|e| Error::io("listen for the job", &e))?;
+    listener.set_nonblocking(true).map_err(|e| Error::io("listen for the job", &e))?;
+    let worker = launch::start_when_possible(|| launch::job_builder("run", spec.database, spec.model_id))?;
+    directory.hand_over();
+    let channel = accept(&listener, &worker)?;
+    Attendance { channel, cancel_on_drop: spec.wait }.wait_for_end(spec.wait)
+}
+
+fn accept(listener: &UnixListener, worker: &DynamicBackgroundWorker) -> Result<Channel> {
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => return Channel::new(stream),
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(e) => return Err(Error::io("accept the job's connection", &e)),
+        }
+        if matches!(worker.pid(), Err(BackgroundWorkerStatus::Stopped | BackgroundWorkerStatus::PostmasterDied)) {
+            return Err(ended_silently());
+        }
+        wait::descriptor(listener.as_raw_fd(), Readiness::Readable, Some(Duration::from_millis(200)));
+    }
+}
+
+fn ended_silently() -> Error {
+    Error::new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "the job worker ended without a word")
+        .hint("The server log has the reason. SELECT * FROM pgml.jobs; tells how the job stands.")
+}
+
+/// While it lives, the statement waits. An error that unwinds through it, such as a cancel, stops the job.
+struct Attendance {
+    channel: Channel,
+    cancel_on_drop: bool,
+}
+
+impl Attendance {
+    fn wait_for_end(mut self, to_the_end: bool) -> Result<End> {
+        loop {
+            let frame = self.channel.receive(None)?;
+            let Some(frame) = frame else {
+                self.cancel_on_drop = false;
+                return Err(ended_silently());
+            };
+            let message = frame.header["message"].as_str().unwrap_or_default();
+            match frame.header["event"].as_str().unwrap_or_default() {
+                "notice" => error::notice(message),
+                "info" => Error::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message).emit(PgLogLevel::INFO),
+                "recorded" if !to_the_end => return Ok(Self::end(&frame.header)),
+                "end" => {
+                    self.cancel_on_drop = false;
+                    return match &frame.header["error"] {
+                        Value::Null => Ok(Self::end(&frame.header)),
+                        error => Err(Error::from_frame(error)),
+                    };
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn end(header: &Value) -> End {
+        End {
+            status: header["status"].as_str().unwrap_or_default().to_string(),
+            project_id: header["project_id"].as_i64(),
+            metrics: header["metrics"].clone(),
+        }
+    }
+}
+
+impl Drop for Attendance {
+    fn drop(&mut self) {
+        if self.cancel_on_drop {
+            let _ = self.channel.send(&json!({"op": "cancel"}), b"");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The worker of one tuning job: records the job, starts its trainer, records what it reports, passes it on to the caller.
+//!
+//! It works in short transactions of its own, so that every session sees how the job stands, and so that the caller's
+//! transaction, which may end in any way, takes nothing with it.
+
+use super::recorder::{Outcome, Recorder};
+use super::spec::JobSpec;
+use super::trainer::{Event, Trainer};
+use super::{progress, report, signals};
+use crate::error::{Error, Result};
+use crate::wait::{self, Channel, Filled};
+use crate::{catalog, gucs, transaction};
+use pgml_core::lock::FileLock;
+use pgml_core::paths::{self, JobFiles};
+use pgrx::PgSqlErrorCode;
+use pgrx::bgworkers::BackgroundWorker;
+use pgrx::prelude::*;
+use serde_json::{Value, json};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+const TICK: Duration = Duration::from_millis(250);
+/// How long a trainer may take to end by itself.
+const GRACE: Duration = Duration::from_millis(1500);
+
+/// Main function of the worker. Its orders are `run|recover <database> <model id>`.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn pgml_job_main(_argument: pg_sys::Datum) {
+    signals::attach();
+    let orders = BackgroundWorker::get_extra().to_string();
+    if let Err(error) = follow(&orders) {
+        error.emit(pgrx::PgLogLevel::WARNING);
+    }
+}
+
+fn follow(orders: &str) -> Result<()> {
+    let words: Vec<&str> = orders.split(' ').collect();
+    let (Some(mode), Some(Ok(database)), Some(Ok(model_id))) =
+        (words.first(), words.get(1).map(|w| w.parse()), words.get(2).map(|w| w.parse()))
+    else {
+        return Err(Error::protocol(format!("The orders of a job worker are \"{orders}\".")));
+    };
+    let directory = paths::job_directory(database, model_id);
+    let files = JobFiles(directory.clone());
+    let spec = JobSpec::read(&files)?;
+    let _lock = lock(&files)?;
+    connect(&spec)?;
+    match *mode {
+        "recover" => Recorder::of_lost(&spec).end(&Outcome::Failed(lost())),
+        _ => Job::new(spec, files).run(),
+    }
+    std::fs::remove_dir_all(directory).map_err(|e| Error::io("remove the job's directory", &e))
+}
+
+// The backend holds the lock until the worker has started.
+fn lock(files: &JobFiles) -> Result<FileLock> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match FileLock::try_acquire(&files.lock()).map_err(|e| Error::io("lock the job", &e))? {
+            Some(lock) => return Ok(lock),
+            None if Instant::now() > deadline => {
+                return Err(Error::new(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, "another worker has the job"));
+            }
+            None => wait::pause(Duration::from_millis(20)),
+        }
+    }
+}
+
+/// Connects to the job's database as its session's user, and acts as the user who called.
+fn connect(spec: &JobSpec) -> Result<()> {
+    // SAFETY: called once in a worker that asked for a database connection, outside of any transaction. Outside of one,
+    // SetUserIdAndSecContext lasts; an aborted transaction returns to it.
+    unsafe {
+        pg_sys::BackgroundWorkerInitializeConnectionByOid(spec.database.into(), spec.session_user.into(), 0);
+        pg_sys::SetUserIdAndSecContext(spec.current_user.into(), 0);
+    }
+    // The caller waits for us outside of PostgreSQL's deadlock detector, so we never wait long for a lock of the caller's.
+    const SETTINGS: &str = "
+        SELECT pg_catalog.set_config(name, value, false)
+        FROM (VALUES ('lock_timeout', '10s'), ('search_path', 'pg_catalog, pg_temp'), ('statement_timeout', '0'),
+                     ('default_transaction_read_only', 'off'), ('default_transaction_isolation', 'read committed'),
+                     ('application_name', 'pgml job')) AS settings (name, value)";
+    transaction::run(|| catalog::execute(SETTINGS, &[]))
+}
+
+fn lost() -> Error {
+    Error::new(PgSqlErrorCode::ERRCODE_CRASH_SHUTDOWN, "the server ended while the job was running")
+}
+
+/// Why a job is stopped before its end.
+enum Stop {
+    Cancelled(&'static str),
+    Shutdown,
+}
+
+impl Stop {
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Cancelled(why) => Outcome::Cancelled(Error::new(
+                PgSqlErrorCode::ERRCODE_QUERY_CANCELED,
+                format!("the job was canceled {why}"),
+            )),
+            Self::Shutdown => Outcome::Failed(Error::new(
+                PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN,
+                "the job was ended because the server shuts down or an administrator ended its worker",
+            )),
+        }
+    }
+}
+
+struct Job {
+    spec: JobSpec,
+    files: JobFiles,
+    recorder: Recorder,
+    /// The waiting backend, as long as it waits.
+    caller: Option<Channel>,
+    started: Instant,
+}
+
+impl Job {
+    fn new(spec: JobSpec, files: JobFiles) -> Self {
+        let caller = UnixStream::connect(files.socket()).ok().and_then(|stream| Channel::new(stream).ok());
+        Self { recorder: Recorder::new(&spec), spec, files, caller, started: Instant::now() }
+    }
+
+    fn run(mut self) {
+        let outcome = self.lead().unwrap_or_else(Outcome::Failed);
+        self.recorder.end(&outcome);
+        let end = self.recorder.end_frame(&outcome);
+        self.tell(&end);
+    }
+
+    /// From the first row in the registry to the outcome. An `Err` is a failure of the job.
+    fn lead(&mut self) -> Result<Outcome> {
+        let mut slot = free_slot()?;
+        self.recorder.begin(slot.is_some())?;
+        self.tell(&json!({"event": "recorded", "status": if slot.is_some() { "in_progress" } else { "queued" }}));
+        if slot.is_none() {
+            let running = gucs::max_jobs();
+            self.notice(&format!("the job is queued: {running} other job(s) are running (pgml.max_jobs)"));
+        }
+        while slot.is_none() {
+            if let Some(stop) = self.must_stop() {
+                return Ok(stop.outcome());
+            }
+            wait::pause(TICK);
+            slot = free_slot()?;
+        }
+        self.recorder.start()?;
+        self.started = Instant::now();
+        let trainer = Trainer::spawn(&self.files)?;
+        self.accompany(trainer)
+    }
+
+    fn accompany(&mut self, mut trainer: Trainer) -> Result<Outcome> {
+        loop {
+            if let Some(stop) = self.must_stop() {
+                trainer.end(if matches!(stop, Stop::Shutdown) { GRACE / 3 } else { GRACE });
+                return Ok(stop.outcome());
+            }
+            for line in trainer.log_lines() {
+                report::log_line(&format!("pgml job {}", self.spec.model_id), &line);
+            }
+            match trainer.next_event()? {
+                Some(Event::Frame(frame)) => {
+                    if let Some(outcome) = self.handle(frame.header, &frame.payload)? {
+                        return Ok(outcome);
+                    }
+                }
+                Some(Event::Ended(error)) => return Ok(Outcome::Failed(error)),
+                None => {
+                    let caller = self.caller.as_ref().map(Channel::fd);
+                    let descriptors: Vec<i32> = trainer.descriptors().into_iter().chain(caller).collect();
+                    wait::any(&descriptors, TICK);
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, mut header: Value, payload: &[u8]) -> Result<Option<Outcome>> {
+        match header["event"].as_str().unwrap_or_default() {
+            "notice" => self.notice(header["message"].as_str().unwrap_or_default()),
+            "log" => {
+                let Value::Object(logs) = header["logs"].take() else { return Ok(None) };
+                let message = progress::describe(&logs, self.started.elapsed());
+                self.recorder.log(Value::Object(logs))?;
+                self.tell(&json!({"event": "info", "message": message}));
+            }
+            "progress" => self.recorder.progress(header["step"].as_i64(), header["max_steps"].as_i64())?,
+            "file" => self.recorder.part(&header, payload)?,
+            "done" => return self.recorder.succeed(header["metrics"].take()).map(Some),
+            "error" => return Ok(Some(Outcome::Failed(Error::from_frame(&header["error"])))),
+            _ => {} // the hello, and what a newer trainer may say beside
+        }
+        Ok(None)
+    }
+
+    fn notice(&mut self, message: &str) {
+        self.tell(&json!({"event": "notice", "message": message}));
+    }
+
+    /// Tells the waiting backend, if it still waits.
+    fn tell(&mut self, frame: &Value) {
+        if let Some(caller) = &mut self.caller
+            && caller.send(frame, b"").is_err()
+        {
+            self.caller = None;
+        }
+    }
+
+    fn must_stop(&mut self) -> Option<Stop> {
+        if signals::must_end() {
+            return Some(Stop::Shutdown);
+        }
+        signals::reload_if_asked();
+        if signals::must_cancel() {
+            return Some(Stop::Cancelled("by pg_cancel_backend"));
+        }
+        if self.files.cancel_request().exists() {
+            return Some(Stop::Cancelled("by pgml.cancel"));
+        }
+        self.listen_to_caller()
+    }
+
+    fn listen_to_caller(&mut self) -> Option<Stop> {
+        let caller = self.caller.as_mut()?;
+        let filled = caller.fill();
+        if let Ok(Some(frame)) = caller.pop()
+            && frame.header["op"] == "cancel"
+        {
+            self.caller = None;
+            return Some(Stop::Cancelled("by the statement that started it"));
+        }
+        if matches!(filled, Ok(Filled::Closed) | Err(_)) {
+            self.caller = None;
+            return (self.spec.wait && self.spec.cancel_on_disconnect)
+                .then_some(Stop::Cancelled("because its caller disconnected (pgml.on_disconnect)"));
+        }
+        None
+    }
+}
+
+// A lock on a file is given back however the worker ends.
+fn free_slot() -> Result<Option<FileLock>> {
+    for slot in 0..gucs::max_jobs() {
+        if let Some(lock) =
+            FileLock::try_acquire(&paths::job_slot(slot)).map_err(|e| Error::io("lock a slot for the job", &e))?
+        {
+            return Ok(Some(lock));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,12 @@
+//! Background workers: the supervisor of the server process, and one job worker per tuning job.
+
+pub mod attend;
+pub mod job;
+pub mod launch;
+pub mod progress;
+pub mod recorder;
+pub mod report;
+pub mod signals;
+pub mod spec;
+pub mod supervisor;
+pub mod trainer;

@@ -1,0 +1,55 @@
+//! One log line of a training, as a person reads it.
+
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+// Said by the prefix, or of no use while watching.
+const LEFT_OUT: [&str; 10] = [
+    "step",
+    "max_steps",
+    "epoch",
+    "timestamp",
+    "total_flos",
+    "eval_runtime",
+    "eval_samples_per_second",
+    "eval_steps_per_second",
+    "train_steps_per_second",
+    "train_samples_per_second",
+];
+
+/// `step 20/108, epoch 0.56: loss 1.02, learning_rate 4.1e-5 (0:00:41 left)`
+pub fn describe(logs: &Map<String, Value>, elapsed: Duration) -> String {
+    let number = |key: &str| logs.get(key).and_then(Value::as_f64);
+    let mut prefix = Vec::new();
+    if let (Some(step), Some(max)) = (number("step"), number("max_steps")) {
+        prefix.push(format!("step {step}/{max}"));
+    }
+    if let Some(epoch) = number("epoch") {
+        prefix.push(format!("epoch {}", short(epoch)));
+    }
+    let shown = logs.iter().filter(|(key, _)| !LEFT_OUT.contains(&key.as_str()));
+    let values: Vec<_> = shown.filter_map(|(key, value)| Some(format!("{key} {}", short(value.as_f64()?)))).collect();
+    let left = time_left(number("step"), number("max_steps"), elapsed).map(|t| format!(" ({t} left)"));
+    format!("{}: {}{}", prefix.join(", "), values.join(", "), left.unwrap_or_default())
+}
+
+fn time_left(step: Option<f64>, max_steps: Option<f64>, elapsed: Duration) -> Option<String> {
+    let (step, max_steps) = (step?, max_steps?);
+    if step <= 0.0 || step >= max_steps {
+        return None;
+    }
+    let seconds = (elapsed.as_secs_f64() * (max_steps - step) / step) as u64;
+    Some(format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60))
+}
+
+// Three or four digits that count, whatever the size.
+fn short(value: f64) -> String {
+    let size = value.abs();
+    if value == value.trunc() && size < 1e9 {
+        format!("{value}")
+    } else if (1e-3..1e6).contains(&size) {
+        format!("{value:.4}")
+    } else {
+        format!("{value:.2e}")
+    }
+}

@@ -1,0 +1,103 @@
+//! The trainer process of a job, and what it says.
+
+use super::launch;
+use crate::error::{Error, Result};
+use crate::gucs;
+use pgml_core::child::{self, ChildProcess, Output, PipeEnd, describe_exit};
+use pgml_core::frames::{Frame, FrameReader};
+use pgml_core::log_lines::{Level, LineBuffer, LogLine};
+use pgml_core::paths::JobFiles;
+use pgrx::PgSqlErrorCode;
+use std::time::Duration;
+
+/// What comes out of the trainer.
+pub enum Event {
+    Frame(Frame),
+    /// It ended without saying how its job ended.
+    Ended(Error),
+}
+
+pub struct Trainer {
+    process: ChildProcess,
+    frames: FrameReader,
+    lines: LineBuffer,
+    /// Why it ended, when it does so without a word: its last error, or its last line.
+    last_line: Option<LogLine>,
+}
+
+impl Trainer {
+    pub fn spawn(files: &JobFiles) -> Result<Self> {
+        let python = gucs::python();
+        let arguments = ["-m", "pgml.runtime.train"].map(str::to_string).into_iter();
+        let arguments: Vec<_> = arguments.chain([files.0.to_string_lossy().into_owned()]).collect();
+        let process = child::spawn(&python, &arguments, &launch::environment(), Output::Frames).map_err(|e| {
+            Error::new(PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION, format!("could not start \"{python}\": {e}"))
+                .hint("Set pgml.python to an interpreter that has the package pgml[runtime].")
+        })?;
+        Ok(Self { process, frames: FrameReader::default(), lines: LineBuffer::default(), last_line: None })
+    }
+
+    /// Its pipes that are still open.
+    pub fn descriptors(&self) -> Vec<i32> {
+        [&self.process.frames, &self.process.log].into_iter().flatten().map(PipeEnd::fd).collect()
+    }
+
+    /// The log lines that arrived since.
+    pub fn log_lines(&mut self) -> Vec<LogLine> {
+        let mut lines = Vec::new();
+        let mut buffer = [0; 8192];
+        while let Some(pipe) = &self.process.log {
+            match pipe.read(&mut buffer) {
+                Ok(Some(n)) if n > 0 => lines.extend(self.lines.push(&buffer[..n])),
+                Ok(None) => break,
+                _ => {
+                    lines.extend(self.lines.finish());
+                    self.process.log = None;
+                }
+            }
+        }
+        let last = lines.iter().rev().find(|l| l.level == Level::Error).or(lines.last());
+        if let Some(line) = last
+            && (line.level == Level::Error || self.last_line.as_ref().is_none_or(|l| l.level != Level::Error))
+        {
+            self.last_line = Some(line.clone());
+        }
+        lines
+    }
+
+    /// The next event that is there; `None` when nothing is yet.
+    pub fn next_event(&mut self) -> Result<Option<Event>> {
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            if let Some(frame) = self.frames.pop().map_err(Error::protocol)? {
+                return Ok(Some(Event::Frame(frame)));
+            }
+            let Some(pipe) = &self.process.frames else { return Ok(None) };
+            match pipe.read(&mut buffer) {
+                Ok(Some(n)) if n > 0 => self.frames.push(&buffer[..n]),
+                Ok(None) => return Ok(None),
+                _ => return Ok(Some(Event::Ended(self.ended()))),
+            }
+        }
+    }
+
+    /// Asks it to end, and ends it.
+    pub fn end(&mut self, grace: Duration) {
+        self.process.end(grace);
+    }
+
+    fn ended(&mut self) -> Error {
+        let status = self.process.end(Duration::from_secs(2));
+        self.log_lines();
+        let how = status.map_or("an unknown status".into(), describe_exit);
+        let mut error = Error::new(
+            PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
+            format!("the trainer ended with {how} before it was done"),
+        )
+        .hint("The server log has what it printed.");
+        if let Some(line) = self.last_line.take() {
+            error = error.detail(line.message).maybe_hint(line.hint);
+        }
+        error
+    }
+}

@@ -1,0 +1,53 @@
+-- What users look at. Views run with the reader's privileges, so row-level security applies.
+
+CREATE VIEW pgml.overview WITH (security_invoker = true) AS
+SELECT p.name, d.created_at AS deployed_at, p.task, m.algorithm, m.runtime, s.relation_name, s.y_column_name, s.test_sampling, s.test_size
+FROM pgml.projects p
+JOIN (SELECT DISTINCT ON (project_id) project_id, model_id, created_at FROM pgml.deployments ORDER BY project_id, id DESC) d
+  ON d.project_id = p.id
+JOIN pgml.models m ON m.id = d.model_id
+LEFT JOIN pgml.snapshots s ON s.id = m.snapshot_id
+ORDER BY d.created_at DESC;
+
+CREATE VIEW pgml.deployed_models WITH (security_invoker = true) AS
+SELECT m.id, p.name, p.task, m.algorithm, m.runtime, d.created_at AS deployed_at
+FROM pgml.projects p
+JOIN (SELECT DISTINCT ON (project_id) project_id, model_id, created_at FROM pgml.deployments ORDER BY project_id, id DESC) d
+  ON d.project_id = p.id
+JOIN pgml.models m ON m.id = d.model_id
+ORDER BY p.name;
+
+CREATE VIEW pgml.trained_models WITH (security_invoker = true) AS
+SELECT m.id, p.name, p.task, m.algorithm, m.runtime, m.created_at, s.test_sampling, s.test_size,
+       COALESCE(d.model_id = m.id, false) AS deployed
+FROM pgml.models m
+JOIN pgml.projects p ON p.id = m.project_id
+LEFT JOIN pgml.snapshots s ON s.id = m.snapshot_id
+LEFT JOIN (SELECT DISTINCT ON (project_id) project_id, model_id FROM pgml.deployments ORDER BY project_id, id DESC) d
+  ON d.project_id = p.id
+WHERE m.status = 'successful'
+ORDER BY m.created_at DESC;
+
+CREATE VIEW pgml.jobs WITH (security_invoker = true) AS
+SELECT m.id AS model_id, p.name AS project, p.task,
+       CASE WHEN lost THEN 'failed' ELSE m.status END AS status,
+       m.step, m.max_steps,
+       round(m.step::numeric / NULLIF(m.max_steps, 0), 3) AS share_done,
+       round((m.step / NULLIF(extract(epoch FROM elapsed), 0))::numeric, 2) AS steps_per_second,
+       CASE WHEN m.status = 'in_progress' AND NOT lost AND m.step > 0
+            THEN date_trunc('second', elapsed * (m.max_steps - m.step) / m.step) END AS time_left,
+       m.base_model, p.owner, m.created_at, m.started_at, m.finished_at,
+       CASE WHEN lost THEN 'the job worker ended without a word' ELSE m.error END AS error,
+       m.sqlstate
+FROM pgml.models m
+JOIN pgml.projects p ON p.id = m.project_id
+CROSS JOIN LATERAL (SELECT m.status IN ('queued', 'in_progress') AND NOT pgml._job_is_alive(m.id) AS lost) AS life
+CROSS JOIN LATERAL (SELECT COALESCE(m.finished_at, clock_timestamp()) - m.started_at AS elapsed) AS clock
+ORDER BY m.id DESC;
+
+CREATE VIEW pgml.loaded_models WITH (security_invoker = true) AS
+SELECT l.name, l.task, l.bytes, l.device, l.uses, l.loaded_at, l.last_used_at, l.digest
+FROM jsonb_to_recordset(pgml._loaded_models())
+     AS l(name text, task text, bytes bigint, device text, uses bigint, loaded_at timestamptz, last_used_at timestamptz, digest text)
+WHERE l.digest IS NULL OR EXISTS (SELECT FROM pgml.models m WHERE m.digest = l.digest)
+ORDER BY l.last_used_at DESC;
