@@ -1,0 +1,36 @@
+"""Save a tuned model into a directory and send its files in parts. Knows nothing of how it was tuned."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pgml import __version__
+from pgml.runtime.channel import Channel
+
+PART_BYTES = 4 << 20
+
+
+def save_model(directory: Path, model: Any, tokenizer: Any, task: str, tokenizer_args: dict[str, Any]) -> None:
+    """Write weights, configuration, tokenizer and pgml.json."""
+    directory.mkdir(exist_ok=True)
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    about = {"format": 1, "task": task, "tokenizer_args": tokenizer_args, "pgml_version": __version__}
+    (directory / "pgml.json").write_text(json.dumps(about))
+
+
+def send_files(channel: Channel, directory: Path) -> None:
+    """Send each file below the directory, sorted by path; a part is never more than 4 MiB."""
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    for path in sorted(paths, key=lambda path: path.relative_to(directory).as_posix()):
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            header = {"path": path.relative_to(directory).as_posix(), "size": file.tell(), "sha256": sha256}
+            file.seek(0)
+            part = 0
+            while (data := file.read(PART_BYTES)) or part == 0:
+                channel.send("file", data, **header, part=part)
+                part += 1

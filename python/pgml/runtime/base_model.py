@@ -1,0 +1,80 @@
+"""Look at a base model's directory before anything is trained: configuration and tokenizer, never weights.
+
+Knows transformers; knows nothing of requests, rows and tables.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pgml.runtime.errors import FEATURE_NOT_SUPPORTED, RuntimeFault, last_line
+
+SAFE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """What training starts from."""
+
+    directory: str
+    config: Any
+    tokenizer: Any
+
+
+def open_base(directory: str, name: str, task: str) -> BaseModel:
+    """Configuration and tokenizer of a model that can be tuned, or a fault that says why it cannot."""
+    files = {path.name for path in Path(directory).iterdir()} if Path(directory).is_dir() else set()
+    if "adapter_config.json" in files and "config.json" not in files:
+        raise RuntimeFault(
+            f'model "{name}" is an adapter, which cannot be tuned for {task}',
+            sqlstate=FEATURE_NOT_SUPPORTED,
+            hint="Merge it into its base model first.",
+        )
+    if not files & {"model.safetensors", "model.safetensors.index.json"}:
+        raise RuntimeFault(
+            f'model "{name}" has no weights in safetensors format',
+            sqlstate=FEATURE_NOT_SUPPORTED,
+            hint="Save it with save_pretrained; weights in other formats are never read, because they can hold code.",
+        )
+    config = _load_config(directory, name)
+    _check_kind(config, name, task)
+    try:
+        from transformers import AutoTokenizer  # noqa: PLC0415  takes a second, and only those who tune need it
+
+        tokenizer = AutoTokenizer.from_pretrained(directory, **SAFE)
+    except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
+        raise _unreadable(f'could not load the tokenizer of model "{name}"', error) from error
+    return BaseModel(directory, config, tokenizer)
+
+
+def _load_config(directory: str, name: str) -> Any:
+    from transformers import AutoConfig  # noqa: PLC0415  as above
+
+    try:
+        return AutoConfig.from_pretrained(directory, **SAFE)
+    except (OSError, ValueError, TypeError, KeyError, ImportError, json.JSONDecodeError) as error:
+        raise _unreadable(f'could not load model "{name}"', error) from error
+
+
+def _unreadable(message: str, error: Exception) -> RuntimeFault:
+    return RuntimeFault(message, sqlstate="22023", hint=f"Cause: {last_line(error)}"[:400])
+
+
+def _check_kind(config: Any, name: str, task: str) -> None:
+    from transformers import AutoModelForSequenceClassification as Classifiers  # noqa: PLC0415  as above
+
+    if type(config) not in Classifiers._model_mapping:  # noqa: SLF001  the only way to ask without loading weights
+        raise RuntimeFault(
+            f'model "{name}" of type {config.model_type} cannot be tuned for {task}',
+            sqlstate=FEATURE_NOT_SUPPORTED,
+            hint="Use an encoder such as BERT, RoBERTa or DistilBERT, or a decoder such as Llama or Qwen.",
+        )
+    if getattr(config, "quantization_config", None):
+        raise RuntimeFault(
+            f'model "{name}" is quantised, and cannot be tuned for {task}',
+            sqlstate=FEATURE_NOT_SUPPORTED,
+            hint="Use the model's weights in full precision.",
+        )
