@@ -1,5 +1,7 @@
 -- 764 machine learning projects, each with a title, a description and one of four tags.
+SET client_min_messages = warning; -- nothing to drop the first time
 DROP TABLE IF EXISTS projects CASCADE;
+RESET client_min_messages;
 CREATE TABLE projects (id int PRIMARY KEY, created_on timestamp, title text, description text, tag text);
 \copy projects FROM 'examples/made_with_ml/projects.csv' WITH (FORMAT csv, HEADER)
 

@@ -1,5 +1,7 @@
 -- All held-out rows in one call: the model sees them in batches.
+SET client_min_messages = warning; -- nothing to drop the first time
 DROP TABLE IF EXISTS predicted_projects;
+RESET client_min_messages;
 CREATE TABLE predicted_projects AS
 SELECT id, text, truth, answer->>'label' AS prediction, (answer->>'score')::real AS score
 FROM (SELECT array_agg(id ORDER BY id) AS ids, array_agg(text ORDER BY id) AS texts, array_agg(tag ORDER BY id) AS tags
