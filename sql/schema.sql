@@ -138,8 +138,17 @@ END
 $$;
 CREATE TRIGGER forget_model AFTER DELETE ON pgml.models FOR EACH ROW EXECUTE FUNCTION pgml.forget_model();
 
-SELECT pg_catalog.pg_extension_config_dump(relation, '')
-FROM pg_catalog.unnest(ARRAY[
-    'pgml.projects', 'pgml.projects_id_seq', 'pgml.snapshots', 'pgml.snapshots_id_seq', 'pgml.models', 'pgml.models_id_seq',
-    'pgml.deployments', 'pgml.deployments_id_seq', 'pgml.files', 'pgml.files_id_seq', 'pgml.logs', 'pgml.logs_id_seq'
-]::regclass[]) AS relation;
+-- All data of the registry belongs to a dump. One statement each: a statement cannot update the extension's row twice.
+DO $$
+DECLARE
+    relation regclass;
+BEGIN
+    FOREACH relation IN ARRAY ARRAY[
+        'pgml.projects', 'pgml.projects_id_seq', 'pgml.snapshots', 'pgml.snapshots_id_seq', 'pgml.models',
+        'pgml.models_id_seq', 'pgml.deployments', 'pgml.deployments_id_seq', 'pgml.files', 'pgml.files_id_seq',
+        'pgml.logs', 'pgml.logs_id_seq'
+    ]::regclass[] LOOP
+        PERFORM pg_catalog.pg_extension_config_dump(relation, '');
+    END LOOP;
+END
+$$;
