@@ -6,6 +6,7 @@ Runs as the OS user of `PGML_CLUSTER_USER` (PostgreSQL refuses root). Knows noth
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pwd
 import shutil
@@ -18,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
+numbers = itertools.count(1)
 PG_CONFIG = os.environ.get("PG_CONFIG", "/usr/lib/postgresql/15/bin/pg_config")
 SETTINGS = {
     "listen_addresses": "",
@@ -123,6 +126,40 @@ class Cluster:
 
     def _log_end(self) -> str:
         return self.log_text()[-2000:] if self.log.exists() else ""
+
+
+class Database:
+    """One database of a cluster, with the extension in it."""
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self.cluster = cluster
+        self.name = name
+
+    def connect(self, user: str = "postgres", **options) -> psycopg.Connection:
+        return self.cluster.connect(self.name, user, **options)
+
+    def run(self, query: str, *arguments, user: str = "postgres") -> list[tuple]:
+        """Run statements on a new connection; the rows of the last."""
+        with self.connect(user) as connection:
+            cursor = connection.execute(query, arguments or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def value(self, query: str, *arguments, user: str = "postgres"):
+        return self.run(query, *arguments, user=user)[0][0]
+
+
+def make_database(cluster: Cluster) -> Database:
+    name = f"test_{next(numbers)}"
+    with cluster.connect() as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    database = Database(cluster, name)
+    database.run("CREATE EXTENSION pgml")
+    return database
+
+
+def drop_database(database: Database) -> None:
+    with database.cluster.connect() as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database.name)))
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
