@@ -1,7 +1,7 @@
-"""Keep loaded models, evict the least recently used, and give requests their turns. Knows nothing of sockets and files' origin.
+"""Keep loaded models, evict the least recently used, and give requests their turns. Knows nothing of sockets.
 
-All loading and computing happens in one thread that takes steps in the order they are asked for. That gives each request
-its turn between the micro-batches of the others, lets a model be loaded once whoever asks, keeps tokenizers and
+All loading and computing happens in one thread that takes steps in the order they are asked for. That gives each
+request its turn between the micro-batches of the others, lets a model be loaded once whoever asks, keeps tokenizers and
 transformers' loading code (neither is safe in threads) from running twice at once, and keeps one OpenMP pool.
 """
 
@@ -179,7 +179,7 @@ class Engine:
                 del self._entries[other]
 
     def _make_room(self, wanted: int, name: str) -> bool:
-        """Evict models that no request is using until `wanted` bytes are within the limit; False if that is not enough."""
+        """Evict models that no request uses until `wanted` bytes are within the limit; False if that is not enough."""
         if not self._memory_limit:
             return True
         if wanted > self._memory_limit:
@@ -187,7 +187,7 @@ class Engine:
                 f'model "{name}" is larger than the memory limit of the runtime',
                 sqlstate=OUT_OF_MEMORY,
                 detail=f"It takes {wanted} bytes of {self._memory_limit}.",
-                hint="Raise the limit, or use a smaller model.",
+                hint="Raise pgml.model_memory_limit, or use a smaller model.",
             )
         with self._lock:
             excess = sum(entry.bytes for entry in self._entries.values()) + wanted - self._memory_limit

@@ -27,7 +27,7 @@ INTERNAL_ERROR = "XX000"
 
 
 class RuntimeFault(Exception):
-    """A request that fails for a known reason. The message is lower case without a full stop, detail and hint are sentences."""
+    """A request that fails for a known reason. The message begins in lower case and ends without a full stop."""
 
     def __init__(
         self, message: str, *, sqlstate: str = INTERNAL_ERROR, detail: str | None = None, hint: str | None = None

@@ -58,7 +58,7 @@ def write_frame(stream: Writer, header: dict[str, Any], payload: bytes = b"") ->
 
 
 def encode(value: Any) -> bytes:
-    """JSON that PostgreSQL's jsonb takes: NaN and Infinity become null, NUL and lone surrogates U+FFFD, arrays lists."""
+    """JSON that PostgreSQL's jsonb takes: NaN and Infinity become null, NUL and lone surrogates U+FFFD."""
     try:
         text = _dumps(value)
         if "\\u0000" not in text:

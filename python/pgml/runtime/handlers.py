@@ -1,6 +1,6 @@
 """Answer requests: one function per operation. Knows models and tasks; knows nothing of sockets, tables and modes.
 
-What a handler needs from its client comes through `Client`, so the same handlers serve a socket and an embedding process.
+What a handler needs from its client comes through `Client`, so the same handlers serve a socket and an embedding.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Handlers:
         return {"ok": True}, frames.encode(results)
 
     def _check_tune(self, header: dict[str, Any], payload: bytes, client: Client) -> Answer:
-        from pgml.runtime.check import check_tune  # only tuning needs what it imports
+        from pgml.runtime.check import check_tune  # noqa: PLC0415 only tuning needs what it imports
 
         model = header.get("model")
         if model is None:
@@ -90,12 +90,12 @@ class Handlers:
         with self._directory(model, client) as directory:
             base = directory.path
             if directory.digest:  # the trainer may start when the cache has evicted the model
-                base = os.path.join(_typed(header, "job_directory", str), "base")
+                base = str(Path(_typed(header, "job_directory", str), "base"))
                 link_files(Path(directory.path), Path(base))
             return {"ok": True, "plan": check_tune(header, base)}, b""
 
     def _prepare(self, header: dict[str, Any], payload: bytes, client: Client) -> Answer:
-        from pgml.runtime.rows import prepare
+        from pgml.runtime.rows import prepare  # noqa: PLC0415 as above
 
         return {"ok": True, "analysis": prepare(header)}, b""
 

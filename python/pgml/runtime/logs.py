@@ -31,7 +31,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def setup(level: int = logging.INFO) -> None:
-    """Send all logging and all warnings of this process to standard error as JSON lines; other libraries only from WARNING on."""
+    """Send logging and warnings to standard error as JSON lines; those of other libraries only from WARNING on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from pgml.runtime.errors import INVALID_PARAMETER_VALUE, RuntimeFault
 
+LONG_LIST = 30
+
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
     """The valid name most like this one, if any is.
@@ -31,8 +33,11 @@ def check_names(names: Iterable[str], valid: Iterable[str], what: str, owner: st
         return
     close = [(name, nearest(name, valid)) for name in unknown]
     suggestions = "".join(f'Perhaps you meant "{match}" for "{name}". ' for name, match in close if match)
+    # A long list says less than a good guess.
+    listed = "" if suggestions and len(valid) > LONG_LIST else f"Valid are: {quoted_list(valid)}."
+    quoted = ", ".join(f'"{name}"' for name in unknown)
     raise RuntimeFault(
-        f"unknown {what}{'s' if len(unknown) > 1 else ''} {', '.join(f'{chr(34)}{n}{chr(34)}' for n in unknown)} for {owner}",
+        f"unknown {what}{'s' if len(unknown) > 1 else ''} {quoted} for {owner}",
         sqlstate=INVALID_PARAMETER_VALUE,
-        hint=f"{suggestions}Valid are: {quoted_list(valid)}.",
+        hint=(suggestions + listed).strip(),
     )

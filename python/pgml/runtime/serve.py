@@ -1,4 +1,4 @@
-"""The server process: `python -m pgml.runtime.serve --socket PATH --cache DIR`. Knows sockets and signals; nothing of models.
+"""The server process: `python -m pgml.runtime.serve --socket PATH --cache DIR`. Knows sockets; nothing of models.
 
 It listens before it imports torch, so that clients can connect and wait for the hello frame.
 """
@@ -138,11 +138,12 @@ def _listen(path: Path) -> socket.socket:
 def _make_handlers(options: argparse.Namespace) -> Handlers:
     """Import torch and all that; a missing package ends the process with a hint."""
     try:
-        from pgml.runtime.handlers import Handlers
-        from pgml.runtime.tasks import text_classification  # noqa: F401  ready for the first request
+        # The imports of which the listening above is a part of the point.
+        from pgml.runtime.handlers import Handlers  # noqa: PLC0415
+        from pgml.runtime.tasks import text_classification  # noqa: F401, PLC0415 ready for the first request
     except ImportError as error:
         options.socket.unlink(missing_ok=True)
-        logger.error(
+        logger.error(  # noqa: TRY400 a traceback would say less
             'could not import Python package "%s" with interpreter "%s": %s',
             error.name,
             sys.executable,
@@ -165,7 +166,7 @@ def _serve(sock: socket.socket, handlers: Handlers) -> None:
         except ConnectionError:
             logger.debug("client went away")
         except RuntimeFault as fault:
-            logger.error("ended a connection: %s", fault.message)
+            logger.warning("ended a connection: %s", fault.message)
 
 
 def _end(path: Path) -> NoReturn:

@@ -86,7 +86,7 @@ class Store:
 
     @contextmanager
     def use(self, model: StoredModel, fetch: Callable[[], Parts]) -> Iterator[Path]:
-        """The directory of a model, which stays for as long as the context; `fetch` is called if it is not there yet."""
+        """The directory of a model, which stays as long as the context; `fetch` is called if it is not there yet."""
         with self._lock:
             self._users[model.digest] += 1
             filler = self._fillers.setdefault(model.digest, threading.Lock())
@@ -173,7 +173,7 @@ def _receive(directory: Path, model: StoredModel, parts: Parts) -> None:
             raise RuntimeFault(
                 f'file "{file.path}" of stored model "{model.name}" is corrupted',
                 sqlstate=DATA_CORRUPTED,
-                detail=f"Received {size} of {file.size} bytes with sha256 {digest.hexdigest()}, expected {file.sha256}.",
+                detail=f"Received {size} bytes with {digest.hexdigest()}, expected {file.size} with {file.sha256}.",
             )
     if part is not None:
         raise RuntimeFault(f'unexpected file "{part[0]}" of stored model "{model.name}"', sqlstate=PROTOCOL_VIOLATION)

@@ -37,6 +37,8 @@ TASKS = {
     "zero-shot-classification": "pipelines",
 }
 ALIASES = {"ner": "token-classification", "sentiment-analysis": "text-classification"}
+TRANSLATION = re.compile(r"translation-([a-z]+)-to-([a-z]+)")
+"""Translation with the languages in its name, as in `translation_en_to_fr`."""
 ARCHITECTURES = {
     "ForSequenceClassification": "text-classification",
     "ForTokenClassification": "token-classification",
@@ -45,7 +47,7 @@ ARCHITECTURES = {
     "ForCausalLM": "text-generation",
     "LMHeadModel": "text-generation",
 }
-"""What a directory is for, by how the class in its config.json ends. A seq2seq model does not say what it was trained for."""
+"""What a directory is for, by how the class in its config.json ends. A seq2seq model does not tell."""
 
 LOADING_KEYS = ("device", "dtype", "model", "task", "torch_dtype")
 """Keys of a task object that say how to load the model. All others are arguments of the task."""
@@ -60,8 +62,6 @@ class TaskSpec:
     name: str
     dtype: str = "float32"
     device: str | None = None
-    languages: tuple[str, str] | None = None
-    """Source and target, of a task named `translation_xx_to_yy`."""
 
 
 @dataclass
@@ -86,8 +86,8 @@ def task_module(name: str) -> ModuleType:
 
 
 def parse_task(task: dict[str, Any], default: str | None) -> tuple[TaskSpec, dict[str, Any]]:
-    """Split a request's task object into how to load the model and default arguments; `default` is the model's own task."""
-    name = task.get("task", default)
+    """Split a task object into how to load the model and default arguments; `default` is the model's own task."""
+    name = task.get("task") or default
     if name is None:
         raise RuntimeFault(
             "task is not named, and cannot be told from the model",
@@ -103,8 +103,11 @@ def parse_task(task: dict[str, Any], default: str | None) -> tuple[TaskSpec, dic
             detail="Code that comes with a model is never run.",
         )
     arguments = {key: value for key, value in task.items() if key not in (*LOADING_KEYS, "trust_remote_code")}
-    canonical, languages = _canonical_name(name)
-    return TaskSpec(canonical, _dtype(task), _device(task), languages), arguments
+    canonical = _canonical_name(name)
+    if match := TRANSLATION.fullmatch(canonical):
+        canonical = "translation"
+        arguments = {"src_lang": match[1], "tgt_lang": match[2], **arguments}
+    return TaskSpec(canonical, _dtype(task), _device(task)), arguments
 
 
 def task_of_architecture(architectures: list[str]) -> str | None:
@@ -116,19 +119,17 @@ def task_of_architecture(architectures: list[str]) -> str | None:
     return None
 
 
-def _canonical_name(name: str) -> tuple[str, tuple[str, str] | None]:
+def _canonical_name(name: str) -> str:
     canonical = name.strip().lower().replace("_", "-")
     canonical = ALIASES.get(canonical, canonical)
-    if match := re.fullmatch(r"translation-([a-z]+)-to-([a-z]+)", canonical):
-        return "translation", (match[1], match[2])
-    if canonical not in TASKS:
+    if canonical not in TASKS and not TRANSLATION.fullmatch(canonical):
         close = nearest(canonical, [*TASKS, *ALIASES])
         raise RuntimeFault(
             f'unknown task "{name}"',
             sqlstate=INVALID_PARAMETER_VALUE,
             hint=(f'Perhaps you meant "{close}". ' if close else "") + f"Tasks are: {quoted_list(TASKS)}.",
         )
-    return canonical, None
+    return canonical
 
 
 def _dtype(task: dict[str, Any]) -> str:

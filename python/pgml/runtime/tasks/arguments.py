@@ -22,11 +22,17 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _is_strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
 BOOLEAN = Kind("true or false", lambda value: isinstance(value, bool))
 COUNT = Kind("a positive integer", lambda value: _is_integer(value) and value > 0)
 COUNT_OR_NULL = Kind("a positive integer or null", lambda value: value is None or COUNT.accepts(value))
 STRING = Kind("a string", lambda value: isinstance(value, str))
-ANYTHING = Kind("anything", lambda value: True)
+STRINGS = Kind("an array of strings", _is_strings)
+STRINGS_OR_STRING = Kind("a string or an array of strings", lambda value: isinstance(value, str) or _is_strings(value))
+ANYTHING = Kind("anything", lambda _: True)
 
 
 def one_of(*words: str) -> Kind:

@@ -5,16 +5,15 @@ Knows transformers; knows nothing of what the model is used for.
 
 from __future__ import annotations
 
-import logging
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedModel  # noqa: F401 PreTrainedModel
 
-from pgml.runtime.errors import FEATURE_NOT_SUPPORTED, INVALID_PARAMETER_VALUE, RuntimeFault, last_line
+from pgml.runtime.directories import read_json
+from pgml.runtime.errors import FEATURE_NOT_SUPPORTED, INVALID_PARAMETER_VALUE, RuntimeFault
 from pgml.runtime.tasks import LoadedModel, TaskSpec
-
-logger = logging.getLogger(__name__)
 
 SAFE = {"local_files_only": True, "trust_remote_code": False}
 
@@ -43,7 +42,7 @@ def load_pretrained(auto_class: Any, directory: str, task: TaskSpec, optional: t
         raise RuntimeFault(
             f"it cannot be used for {task.name}",
             sqlstate=INVALID_PARAMETER_VALUE,
-            detail=last_line(error).partition("Model type should")[0],
+            detail=f'It is a model of type "{read_json(Path(directory, "config.json"), directory).get("model_type")}".',
         ) from error
     missing = sorted(key for key in info["missing_keys"] if not key.startswith(optional))
     if missing or info["mismatched_keys"]:

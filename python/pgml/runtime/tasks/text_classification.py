@@ -1,7 +1,7 @@
 """Give texts, or pairs of texts, the labels of a sequence classifier.
 
-Knows tokenizers and models; knows nothing of sockets, requests or tables. `encode` and `prepare_tokenizer` are also what
-the trainer uses, so a model is served with exactly the text it was tuned on.
+Knows tokenizers and models; knows nothing of sockets, requests or tables. `encode` and `prepare_tokenizer` are also
+what the trainer uses, so a model is served with exactly the text it was tuned on.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from transformers import AutoModelForSequenceClassification, BatchEncoding
 from pgml.runtime.errors import INVALID_PARAMETER_VALUE, RuntimeFault
 from pgml.runtime.tasks import LoadedModel, Results, TaskSpec
 from pgml.runtime.tasks.arguments import ANYTHING, BOOLEAN, COUNT, COUNT_OR_NULL, check_arguments, one_of
+from pgml.runtime.tasks.batches import padded_tensors, token_batches
 from pgml.runtime.tasks.loading import load_pretrained
 
 TOKENIZER_ARGS = ("add_special_tokens", "max_length", "padding", "truncation")
-"""What `tokenizer_args` may hold. `padding` is accepted and without effect: a batch is padded to its own longest text."""
+"""What `tokenizer_args` may hold. `padding` is without effect: a batch is padded to its own longest text."""
 
 DEFAULT_MAX_LENGTH = 512
 """For a model with relative positions whose tokenizer sets no limit either."""
@@ -30,14 +31,14 @@ OFFSET_POSITIONS = frozenset(
     "camembert data2vec-text esm ibert layoutlmv3 lilt longformer luke markuplm mluke mpnet roberta "
     "roberta-prelayernorm xlm-roberta xlm-roberta-xl xmod".split()
 )
-# Tokens are cut from a prefix of a long text if the prefix has this many more than are kept. A word is at most 100 pieces
-# (longer ones become one unknown token), so a word cut in two at the end of the prefix cannot reach the kept tokens.
+# Tokens are cut from a prefix of a long text if the prefix has this many more than are kept. A word is at most 100
+# pieces (longer ones become one unknown token), so one cut in two at the end of the prefix cannot reach those kept.
 PREFIX_MARGIN = 128
 PREFIX_CHARACTERS_PER_TOKEN = 12
 
 ARGUMENTS = {
     "add_special_tokens": BOOLEAN,
-    "batch_size": COUNT,  # pipelines take it; here batches are cut by tokens, which is faster and gives the same results
+    "batch_size": COUNT,  # pipelines take it; here batches are cut by tokens, which is faster and the same result
     "function_to_apply": one_of("none", "sigmoid", "softmax"),
     "max_length": COUNT,
     "padding": ANYTHING,
@@ -46,13 +47,11 @@ ARGUMENTS = {
     "truncation": ANYTHING,
 }
 WINDOW = 512
-"""Texts that are tokenised and sorted by length at a time: a step of 0.2 s at most, and memory for so many token ids."""
-BATCH_TOKENS = 2048
-"""More is slower on a CPU: activations then leave the cache."""
+"""Texts that are tokenised and sorted by length at a time: a step of 0.2 s at most, and few token ids in memory."""
 
 
 def max_length(tokenizer: Any, config: Any, tokenizer_args: dict[str, Any] | None = None) -> int:
-    """The number of tokens kept of a text: the smallest of what the user, the tokenizer and the model's positions allow."""
+    """The number of tokens kept of a text: the least of what the user, the tokenizer and the positions allow."""
     limits = [tokenizer.model_max_length]
     if config is not None:
         text_config = config.get_text_config()
@@ -61,9 +60,9 @@ def max_length(tokenizer: Any, config: Any, tokenizer_args: dict[str, Any] | Non
             offset = (text_config.pad_token_id or 0) + 1 if text_config.model_type in OFFSET_POSITIONS else 0
             limits.append(positions - offset)
     # A tokenizer without a limit says 1e30.
-    limits = [int(limit) for limit in limits if limit and limit < 1e9] or [DEFAULT_MAX_LENGTH]
+    known = [int(limit) for limit in limits if limit and limit < 1e9] or [DEFAULT_MAX_LENGTH]
     wanted = (tokenizer_args or {}).get("max_length")
-    return min([*limits, wanted] if wanted else limits)
+    return min([*known, int(wanted)] if wanted else known)
 
 
 def prepare_tokenizer(tokenizer: Any, model: Any) -> None:
@@ -81,7 +80,7 @@ def prepare_tokenizer(tokenizer: Any, model: Any) -> None:
 def encode(
     tokenizer: Any, texts: list[str], pairs: list[str] | None = None, tokenizer_args: dict[str, Any] | None = None
 ) -> BatchEncoding:
-    """Token ids and masks of the texts as lists, without padding, cut to what the model takes (see `prepare_tokenizer`)."""
+    """Token ids and masks of the texts as lists, without padding, cut to what the model takes."""
     if not texts:
         return BatchEncoding({"input_ids": [], "attention_mask": []})
     args = tokenizer_args or {}
@@ -91,7 +90,7 @@ def encode(
     if truncates:
         texts = [_shorten(tokenizer, text, limit) for text in texts]
         pairs = None if pairs is None else [_shorten(tokenizer, text, limit) for text in pairs]
-    encoded = tokenizer(
+    encoded: BatchEncoding = tokenizer(
         texts,
         pairs,
         add_special_tokens=args.get("add_special_tokens", True),
@@ -111,7 +110,7 @@ def encode(
 
 
 def _shorten(tokenizer: Any, text: str, limit: int) -> str:
-    """The part of a long text that surely holds all the tokens that are kept, so that megabytes are not tokenised for them."""
+    """The part of a long text that surely holds all the tokens that are kept: megabytes take long to tokenise."""
     size = limit * PREFIX_CHARACTERS_PER_TOKEN
     while size < len(text):
         part = text[-size:] if tokenizer.truncation_side == "left" else text[:size]
@@ -146,25 +145,9 @@ def run(
         window = slice(start, start + WINDOW)
         encoded = encode(model.tokenizer, texts[window], pairs[window] if pairs else None, tokenizer_args)
         lengths = [len(ids) for ids in encoded["input_ids"]]
-        for batch in token_batches(lengths, BATCH_TOKENS):
+        for batch in token_batches(lengths):
             logits = _logits(model, encoded, batch)
             yield [(start + row, result) for row, result in zip(batch, _results(model, logits, args), strict=True)]
-
-
-def token_batches(lengths: list[int], tokens: int) -> Iterator[list[int]]:
-    """Rows of similar length together, the shortest first, so many that they have at most `tokens` tokens with padding.
-
-    >>> list(token_batches([3, 9, 4], 8))
-    [[0, 2], [1]]
-    """
-    batch: list[int] = []
-    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and lengths[row] * (len(batch) + 1) > tokens:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
 
 
 def _texts_and_pairs(inputs: list[Any], pairs_wanted: bool) -> tuple[list[str], list[str] | None]:
@@ -203,14 +186,8 @@ def _text_and_pair(value: Any) -> tuple[str, str | None]:
 
 @torch.inference_mode()
 def _logits(model: LoadedModel, encoded: BatchEncoding, batch: list[int]) -> torch.Tensor:
-    """Run the model on some rows of what was encoded, padded on the right to the longest of them."""
-    width = max(len(encoded["input_ids"][row]) for row in batch)
-    padding = {"input_ids": model.tokenizer.pad_token_id, "token_type_ids": model.tokenizer.pad_token_type_id}
-    device = model.module.device
-    tensors = {}
-    for name, rows in encoded.items():
-        fill = [padding.get(name, 0)]
-        tensors[name] = torch.tensor([rows[row] + fill * (width - len(rows[row])) for row in batch], device=device)
+    """Run the model on some rows of what was encoded."""
+    tensors = padded_tensors(encoded, batch, model.tokenizer, model.module.device)
     logits: torch.Tensor = model.module(**tensors).logits
     return logits.float().cpu()
 
@@ -220,7 +197,7 @@ def _results(model: LoadedModel, logits: torch.Tensor, args: dict[str, Any]) -> 
     labels = model.extra["labels"]
     config = model.module.config
     function = args.get("function_to_apply") or _default_function(config)
-    scores = {"softmax": lambda: logits.softmax(-1), "sigmoid": logits.sigmoid, "none": lambda: logits}[function]()
+    scores = logits if function == "none" else logits.sigmoid() if function == "sigmoid" else logits.softmax(-1)
     everything = args.get("return_all_scores") or (config.problem_type == "multi_label_classification")
     if "top_k" not in args and not everything:
         best, numbers = scores.max(-1)
