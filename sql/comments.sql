@@ -1,0 +1,97 @@
+-- What \d+ and \df+ show: meaning, units, shapes, errors.
+
+COMMENT ON FUNCTION pgml.tune(text, text, text, text, text, jsonb, real, pgml.sampling, boolean, boolean, boolean, text) IS
+'Tunes a model on the rows of a table or view, as a job that every session can watch in pgml.jobs and pgml.logs.
+task: text-classification or text-pair-classification. relation_name: read as the caller, in the caller''s snapshot.
+model_name: the base, as a project, ''pgml:<model id>'' or a directory below pgml.model_directories.
+y_column_name: the label, if hyperparams.dataset_args.class_column names none (_y_column_name: its former name).
+hyperparams: training_args (fields of Hugging Face TrainingArguments), dataset_args (text_column, class_column; text1_column, text2_column), tokenizer_args.
+test_size: the share of rows held OUT for testing, above 1 their number. test_sampling: last, random, stratified by label; seeded by training_args.seed.
+automatic_deploy: deploy when f1 is at least that of the deployed model, in this transaction. wait: false returns once the job is recorded.
+What a second call for a project leaves out is as it was in the last. Errors: 22023 bad arguments, all at once; 42P01, 42703, 42501 relation, column, privilege; 57014 canceled.';
+
+COMMENT ON FUNCTION pgml.transform(jsonb, jsonb, text[], boolean) IS
+'Runs a model on an array of texts: one JSON array, in order, null for NULL.
+task: {"task": …, "model": …}; the task may be left out for a tuned model. args: arguments of the task, such as {"top_k": 3}.
+text-classification gives {"label", "score"} per input; the other tasks give what the Hugging Face pipelines give. cache: taken for compatibility, ignored.
+Errors: 22023 unknown task or argument, 42704 no such model.';
+COMMENT ON FUNCTION pgml.transform(text, jsonb, text[], boolean) IS
+'As transform(jsonb, …), with the task as a name or as an uncast JSON text.';
+COMMENT ON FUNCTION pgml.transform(jsonb, jsonb, jsonb[], boolean) IS
+'As transform(jsonb, …, text[]), for inputs of several parts: {"text", "text_pair"}, {"question", "context"}.';
+COMMENT ON FUNCTION pgml.transform(text, jsonb, jsonb[], boolean) IS
+'As transform(jsonb, …, jsonb[]), with the task as a name or as an uncast JSON text.';
+
+COMMENT ON FUNCTION pgml.predict(text, text) IS
+'The answer of a project''s deployed model to one input, for example {"label": "positive", "score": 0.98}; NULL for NULL.
+A pair is a JSON text: {"text": …, "text_pair": …}. Errors: 42704 no such project, 55000 nothing deployed.';
+COMMENT ON FUNCTION pgml.predict(text, text[]) IS
+'The answers of a project''s deployed model to many inputs at once: a JSON array, in order, null for NULL. Faster than one call a row.';
+
+COMMENT ON FUNCTION pgml.deploy(bigint) IS 'Makes one finished model answer for its project.';
+COMMENT ON FUNCTION pgml.deploy(text, pgml.strategy, text) IS
+'Makes a finished model of a project answer: most_recent, best_score (by f1 or loss, as the task has it), rollback to the model deployed before.
+algorithm: only models of this algorithm.';
+COMMENT ON FUNCTION pgml.cancel(bigint) IS
+'Asks a tuning job to stop; within two seconds it is ''cancelled'' and keeps its logs. False when it is over already. Error: 42704 no such model.';
+COMMENT ON FUNCTION pgml.runtime_status() IS
+'The process that answers predictions: state (stopped, starting, ready, backoff), process ids, interpreter, how the one before it ended and what it said last,
+device, resident memory in bytes, versions of its packages. Starts nothing.';
+COMMENT ON FUNCTION pgml.restart_runtime() IS
+'Ends the process that answers predictions and waits until a new one is ready. Requests in flight fail; tuning jobs go on. For administrators: GRANT EXECUTE to let others do it.';
+COMMENT ON FUNCTION pgml.version() IS 'The version of the extension''s library.';
+COMMENT ON FUNCTION pgml._loaded_models() IS 'For the view pgml.loaded_models.';
+COMMENT ON FUNCTION pgml._job_is_alive(bigint) IS 'Whether a job worker has this job. For the view pgml.jobs.';
+COMMENT ON FUNCTION pgml._project_owner(text) IS 'Owner of a project, also of a hidden one: names are taken for all. For pgml.tune.';
+COMMENT ON FUNCTION pgml.set_updated_at() IS 'Trigger: keeps updated_at.';
+COMMENT ON FUNCTION pgml.forget_model() IS 'Trigger: a deleted model takes its deployments and logs with it.';
+
+COMMENT ON TYPE pgml.task IS 'What a project is for.';
+COMMENT ON TYPE pgml.sampling IS 'How the rows held out for testing are chosen.';
+COMMENT ON TYPE pgml.strategy IS 'How the model to deploy is chosen.';
+COMMENT ON TYPE pgml.status IS 'The life of a job.';
+COMMENT ON TYPE pgml.runtime IS 'What runs a model; always python. Kept for scripts of PostgresML.';
+COMMENT ON TYPE pgml.search IS 'Hyperparameter search. Kept for scripts of PostgresML.';
+
+COMMENT ON TABLE pgml.projects IS 'One row a project: a name, a task, an owner. Rows are seen by the owner and the members of that role.';
+COMMENT ON COLUMN pgml.projects.owner IS 'Whose members see and use the project.';
+COMMENT ON TABLE pgml.snapshots IS 'The rows that a job was tuned on: where from, how split, what they were.';
+COMMENT ON COLUMN pgml.snapshots.test_size IS 'The share of rows held out for testing; above 1, their number.';
+COMMENT ON COLUMN pgml.snapshots.columns IS 'The columns that were read: [{"role", "name"}].';
+COMMENT ON COLUMN pgml.snapshots.analysis IS 'Counts of rows read, used and skipped by cause, and of each label.';
+COMMENT ON COLUMN pgml.snapshots.materialized IS 'Whether the rows were copied to pgml.snapshot_<model id>.';
+COMMENT ON COLUMN pgml.snapshots.seed IS 'Seed of the split: the same seed and rows give the same split.';
+COMMENT ON COLUMN pgml.snapshots.digest IS 'sha256 of the used rows, in order, and of the split.';
+COMMENT ON TABLE pgml.models IS 'One row a job of pgml.tune, and the model it made.';
+COMMENT ON COLUMN pgml.models.hyperparams IS 'As checked before the job; never with a token in it.';
+COMMENT ON COLUMN pgml.models.status IS 'queued, in_progress, successful, failed or cancelled.';
+COMMENT ON COLUMN pgml.models.metrics IS 'accuracy, f1 (macro), loss on the rows held out, classes, confusion_matrix, speed, memory in bytes.';
+COMMENT ON COLUMN pgml.models.base_model IS 'What was tuned: a directory''s name, or pgml:<model id>.';
+COMMENT ON COLUMN pgml.models.error IS 'Why the job failed or was cancelled.';
+COMMENT ON COLUMN pgml.models.sqlstate IS 'SQLSTATE of that error.';
+COMMENT ON COLUMN pgml.models.started_at IS 'When the job left the queue.';
+COMMENT ON COLUMN pgml.models.stepping_since IS 'When the first optimizer step began: after rows and model were loaded.';
+COMMENT ON COLUMN pgml.models.step IS 'Optimizer steps done.';
+COMMENT ON COLUMN pgml.models.max_steps IS 'Optimizer steps to do.';
+COMMENT ON COLUMN pgml.models.digest IS 'sha256 over path, size and sha256 of the files; names the model in the runtime''s cache.';
+COMMENT ON TABLE pgml.deployments IS 'Which model answers for a project: the latest row of the project.';
+COMMENT ON TABLE pgml.files IS 'The files of finished models, in parts of at most 4 MiB.';
+COMMENT ON COLUMN pgml.files.part IS 'Number of the part, from 0.';
+COMMENT ON COLUMN pgml.files.size IS 'Bytes of the whole file.';
+COMMENT ON COLUMN pgml.files.sha256 IS 'sha256 of the whole file, in hexadecimal.';
+COMMENT ON TABLE pgml.logs IS 'What a training said, as it said it.';
+COMMENT ON COLUMN pgml.logs.created_at IS 'When it was said.';
+COMMENT ON COLUMN pgml.logs.logs IS 'loss, grad_norm, learning_rate, epoch, step, max_steps, timestamp; eval_* after an evaluation.';
+
+COMMENT ON SEQUENCE pgml.projects_id_seq IS 'Ids of pgml.projects.';
+COMMENT ON SEQUENCE pgml.snapshots_id_seq IS 'Ids of pgml.snapshots.';
+COMMENT ON SEQUENCE pgml.models_id_seq IS 'Ids of pgml.models.';
+COMMENT ON SEQUENCE pgml.deployments_id_seq IS 'Ids of pgml.deployments.';
+COMMENT ON SEQUENCE pgml.files_id_seq IS 'Ids of pgml.files.';
+COMMENT ON SEQUENCE pgml.logs_id_seq IS 'Ids of pgml.logs.';
+
+COMMENT ON VIEW pgml.jobs IS 'All jobs with how far they are: share done, steps a second, time left. A job whose worker was lost shows as failed.';
+COMMENT ON VIEW pgml.overview IS 'The deployed model of each project and the rows it was tuned on.';
+COMMENT ON VIEW pgml.trained_models IS 'Finished models, newest first.';
+COMMENT ON VIEW pgml.deployed_models IS 'The model that answers for each project.';
+COMMENT ON VIEW pgml.loaded_models IS 'Models in the memory of the runtime: bytes, device, number of requests. Tuned models only for those who may see them.';

@@ -71,6 +71,7 @@ CREATE TABLE pgml.models (
     error         text,
     sqlstate      text,
     started_at    timestamptz,
+    stepping_since timestamptz,
     finished_at   timestamptz,
     step          integer,
     max_steps     integer,

@@ -33,16 +33,16 @@ SELECT m.id AS model_id, p.name AS project, p.task,
        CASE WHEN lost THEN 'failed' ELSE m.status END AS status,
        m.step, m.max_steps,
        round(m.step::numeric / NULLIF(m.max_steps, 0), 3) AS share_done,
-       round((m.step / NULLIF(extract(epoch FROM elapsed), 0))::numeric, 2) AS steps_per_second,
+       round((m.step / NULLIF(extract(epoch FROM stepping), 0))::numeric, 2) AS steps_per_second,
        CASE WHEN m.status = 'in_progress' AND NOT lost AND m.step > 0
-            THEN date_trunc('second', elapsed * (m.max_steps - m.step) / m.step) END AS time_left,
+            THEN date_trunc('second', stepping * (m.max_steps - m.step) / m.step) END AS time_left,
        m.base_model, p.owner, m.created_at, m.started_at, m.finished_at,
        CASE WHEN lost THEN 'the job worker ended without a word' ELSE m.error END AS error,
        m.sqlstate
 FROM pgml.models m
 JOIN pgml.projects p ON p.id = m.project_id
 CROSS JOIN LATERAL (SELECT m.status IN ('queued', 'in_progress') AND NOT pgml._job_is_alive(m.id) AS lost) AS life
-CROSS JOIN LATERAL (SELECT COALESCE(m.finished_at, clock_timestamp()) - m.started_at AS elapsed) AS clock
+CROSS JOIN LATERAL (SELECT COALESCE(m.finished_at, clock_timestamp()) - m.stepping_since AS stepping) AS clock
 ORDER BY m.id DESC;
 
 CREATE VIEW pgml.loaded_models WITH (security_invoker = true) AS

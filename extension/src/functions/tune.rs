@@ -57,14 +57,14 @@ fn tune(
     automatic_deploy: Option<bool>,
     materialize_snapshot: Option<bool>,
     wait: Option<bool>,
-    _y_column_name: Option<&str>,
+    former_y_column_name: Option<&str>,
 ) -> Tuned {
     let project = project_name.map(str::trim).filter(|name| !name.is_empty());
     let arguments = Arguments {
         project: project.ok_or_else(|| Error::invalid("project_name cannot be NULL or empty")).or_report().into(),
         task: task.map(|task| task.replace('-', "_")),
         relation: relation_name.map(str::to_string),
-        label_column: y_column_name.or(_y_column_name).map(str::to_string),
+        label_column: y_column_name.or(former_y_column_name).map(str::to_string),
         model: model_name.map(str::to_string),
         hyperparams: hyperparams.map_or_else(|| json!({}), |h| h.0),
         test_size: test_size.unwrap_or(0.25),

@@ -59,7 +59,9 @@ pub fn deployed(project: &str) -> Result<Model> {
 }
 
 pub fn no_project(name: &str) -> Error {
-    Error::undefined(format!("project \"{name}\" does not exist")).maybe_hint(similar_project(name))
+    Error::undefined(format!("project \"{name}\" does not exist"))
+        .hint("SELECT name FROM pgml.projects; lists the projects that you may use.")
+        .maybe_hint(similar_project(name))
 }
 
 fn stored_by_id(name: &str, id: &str) -> Result<Model> {

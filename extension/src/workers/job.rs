@@ -115,13 +115,14 @@ struct Job {
     recorder: Recorder,
     /// The waiting backend, as long as it waits.
     caller: Option<Channel>,
-    started: Instant,
+    /// When the first step began.
+    stepping_since: Option<Instant>,
 }
 
 impl Job {
     fn new(spec: JobSpec, files: JobFiles) -> Self {
         let caller = UnixStream::connect(files.socket()).ok().and_then(|stream| Channel::new(stream).ok());
-        Self { recorder: Recorder::new(&spec), spec, files, caller, started: Instant::now() }
+        Self { recorder: Recorder::new(&spec), spec, files, caller, stepping_since: None }
     }
 
     fn run(mut self) {
@@ -148,7 +149,6 @@ impl Job {
             slot = free_slot()?;
         }
         self.recorder.start()?;
-        self.started = Instant::now();
         let trainer = Trainer::spawn(&self.files)?;
         self.accompany(trainer)
     }
@@ -183,11 +183,14 @@ impl Job {
             "notice" => self.notice(header["message"].as_str().unwrap_or_default()),
             "log" => {
                 let Value::Object(logs) = header["logs"].take() else { return Ok(None) };
-                let message = progress::describe(&logs, self.started.elapsed());
+                let message = progress::describe(&logs, self.stepping_since.map(|t| t.elapsed()));
                 self.recorder.log(Value::Object(logs))?;
                 self.tell(&json!({"event": "info", "message": message}));
             }
-            "progress" => self.recorder.progress(header["step"].as_i64(), header["max_steps"].as_i64())?,
+            "progress" => {
+                self.stepping_since.get_or_insert_with(Instant::now);
+                self.recorder.progress(header["step"].as_i64(), header["max_steps"].as_i64())?;
+            }
             "file" => self.recorder.part(&header, payload)?,
             "done" => return self.recorder.succeed(header["metrics"].take()).map(Some),
             "error" => return Ok(Some(Outcome::Failed(Error::from_frame(&header["error"])))),

@@ -17,8 +17,8 @@ const LEFT_OUT: [&str; 10] = [
     "train_samples_per_second",
 ];
 
-/// `step 20/108, epoch 0.56: loss 1.02, learning_rate 4.1e-5 (0:00:41 left)`
-pub fn describe(logs: &Map<String, Value>, elapsed: Duration) -> String {
+/// What `elapsed` is measured from is the first step. `step 20/108, epoch 0.56: loss 1.02, learning_rate 4.1e-5 (0:00:41 left)`
+pub fn describe(logs: &Map<String, Value>, elapsed: Option<Duration>) -> String {
     let number = |key: &str| logs.get(key).and_then(Value::as_f64);
     let mut prefix = Vec::new();
     if let (Some(step), Some(max)) = (number("step"), number("max_steps")) {
@@ -33,8 +33,8 @@ pub fn describe(logs: &Map<String, Value>, elapsed: Duration) -> String {
     format!("{}: {}{}", prefix.join(", "), values.join(", "), left.unwrap_or_default())
 }
 
-fn time_left(step: Option<f64>, max_steps: Option<f64>, elapsed: Duration) -> Option<String> {
-    let (step, max_steps) = (step?, max_steps?);
+fn time_left(step: Option<f64>, max_steps: Option<f64>, elapsed: Option<Duration>) -> Option<String> {
+    let (step, max_steps, elapsed) = (step?, max_steps?, elapsed?);
     if step <= 0.0 || step >= max_steps {
         return None;
     }

@@ -81,7 +81,10 @@ impl Recorder {
     }
 
     pub fn progress(&self, step: Option<i64>, max_steps: Option<i64>) -> Result<()> {
-        const PROGRESS: &str = "UPDATE pgml.models SET step = $2, max_steps = $3 WHERE id = $1";
+        const PROGRESS: &str = "
+            UPDATE pgml.models
+            SET step = $2, max_steps = $3, stepping_since = COALESCE(stepping_since, pg_catalog.clock_timestamp())
+            WHERE id = $1";
         let id = self.spec.model_id;
         let small = |n: Option<i64>| n.and_then(|n| i32::try_from(n).ok());
         transaction::run(|| catalog::execute(PROGRESS, &[id.into(), small(step).into(), small(max_steps).into()]))

@@ -36,6 +36,10 @@ class Report(TrainerCallback):
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
 
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kw: Any) -> None:
+        """From here on time counts for the time left."""
+        self._channel.progress(0, state.max_steps)
+
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Send a row of pgml.logs."""
         logs = kwargs["logs"]
