@@ -11,8 +11,11 @@ FROM (SELECT array_agg(id ORDER BY id) AS ids, array_agg(text ORDER BY id) AS te
 
 \echo
 \echo Some of the rows that the model has not seen:
-SELECT left(regexp_replace(text, '\s+', ' ', 'g'), 60) AS text, truth, prediction, round(score::numeric, 3) AS score
-FROM predicted_projects ORDER BY md5(text) LIMIT 12;
+SELECT left(regexp_replace(text, '\s+', ' ', 'g'), 60) AS text, truth, prediction, round(score::numeric, 2) AS score,
+       CASE WHEN prediction = truth THEN '' ELSE 'wrong' END AS " "
+FROM (SELECT *, row_number() OVER (PARTITION BY truth ORDER BY md5('1 ' || id)) AS place FROM predicted_projects) AS shuffled
+WHERE place <= 3
+ORDER BY truth, place;
 
 \echo All of them:
 SELECT count(*) AS rows, count(*) FILTER (WHERE prediction = truth) AS right,

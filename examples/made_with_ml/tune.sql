@@ -1,6 +1,8 @@
 -- Tune a small encoder (22 million parameters) to tell the tags apart. The metrics come while it runs;
 -- they stay in pgml.logs, the model in pgml.files. The project "tags" then answers with the new model.
-SELECT status, metrics
+-- test_size is the share that the run itself keeps back for its metrics.
+SELECT status, deployed, metrics->'train_rows' AS train_rows, metrics->'test_rows' AS test_rows,
+       round((metrics->'accuracy')::numeric, 3) AS accuracy, round((metrics->'f1')::numeric, 3) AS f1
 FROM pgml.tune('tags',
                task          => 'text-classification',
                relation_name => 'projects_to_learn',
