@@ -28,3 +28,11 @@ def own_cluster(model_directory) -> Iterator[Cluster]:
     """A cluster that the test may hurt."""
     with throwaway(model_directory, shared_preload_libraries="pgml") as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def shared(cluster) -> Iterator[Database]:
+    """An empty database with the extension, which the tests of one file share."""
+    database = make_database(cluster)
+    yield database
+    drop_database(database)
