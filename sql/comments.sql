@@ -1,5 +1,7 @@
 -- What \d+ and \df+ show: meaning, units, shapes, errors.
 
+COMMENT ON SCHEMA pgml IS 'Tuning and serving of language models. Start with pgml.tune, pgml.predict and the view pgml.jobs.';
+
 COMMENT ON FUNCTION pgml.tune(text, text, text, text, text, jsonb, real, pgml.sampling, boolean, boolean, boolean, text) IS
 'Tunes a model on the rows of a table or view, as a job that every session can watch in pgml.jobs and pgml.logs.
 task: text-classification or text-pair-classification. relation_name: read as the caller, in the caller''s snapshot.

@@ -148,6 +148,23 @@ pub fn insert_deployment(project_id: i64, model_id: i64, strategy: &str) -> Resu
     execute(INSERT, &[project_id.into(), model_id.into(), strategy.into()])
 }
 
+/// Runs `work` as the owner of the schema, for what row-level security or the lack of CREATE there would refuse.
+/// Nothing in `work` may come from the caller unchecked, nor read the caller's rows.
+pub fn as_extension_owner<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    const OWNER: &str = "SELECT nspowner FROM pg_catalog.pg_namespace WHERE nspname = 'pgml'";
+    let owner: pg_sys::Oid = scalar(OWNER, &[])?;
+    let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+    // SAFETY: the identity is put back below; an error that unwinds past it ends the transaction, which puts it back too.
+    unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+        pg_sys::SetUserIdAndSecContext(owner, context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32);
+    }
+    let done = work();
+    // SAFETY: what was read above.
+    unsafe { pg_sys::SetUserIdAndSecContext(user, context) };
+    done
+}
+
 // -- small tools ----------------------------------------------------------------------------------------------------
 
 /// Runs a statement that gives no rows.

@@ -100,7 +100,7 @@ impl Relation {
     pub fn materialize(&self, id: i64) -> Result<Self> {
         let name = format!("pgml.snapshot_{id}");
         let owner = current_user()?;
-        as_extension_owner(|| {
+        catalog::as_extension_owner(|| {
             catalog::execute(&format!("CREATE TABLE {name} (LIKE {})", self.sql_name), &[])?;
             catalog::execute(&format!("ALTER TABLE {name} OWNER TO {owner}"), &[])
         })?;
@@ -120,22 +120,6 @@ impl Relation {
         Spi::connect(|_| read_rows(&query, &mut sink))?;
         sink.finish()
     }
-}
-
-/// Runs `work` as the owner of the schema: the caller may not create tables there. Nothing in `work` reads the caller's rows.
-fn as_extension_owner<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    const OWNER: &str = "SELECT nspowner FROM pg_catalog.pg_namespace WHERE nspname = 'pgml'";
-    let owner: pg_sys::Oid = catalog::scalar(OWNER, &[])?;
-    let (mut user, mut context) = (pg_sys::InvalidOid, 0);
-    // SAFETY: the identity is put back below; an error that unwinds past it ends the transaction, which puts it back too.
-    unsafe {
-        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-        pg_sys::SetUserIdAndSecContext(owner, context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32);
-    }
-    let done = work();
-    // SAFETY: what was read above.
-    unsafe { pg_sys::SetUserIdAndSecContext(user, context) };
-    done
 }
 
 fn c_string(query: &str) -> Result<CString> {

@@ -72,12 +72,14 @@ pub fn any(descriptors: &[i32], timeout: Duration) {
 pub struct Channel {
     stream: UnixStream,
     reader: FrameReader,
+    /// Bytes that were posted and not taken yet.
+    pending: Vec<u8>,
 }
 
 impl Channel {
     pub fn new(stream: UnixStream) -> Result<Self> {
         stream.set_nonblocking(true).map_err(|e| Error::io("prepare a socket", &e))?;
-        Ok(Self { stream, reader: FrameReader::default() })
+        Ok(Self { stream, reader: FrameReader::default(), pending: Vec::new() })
     }
 
     pub fn fd(&self) -> i32 {
@@ -89,6 +91,34 @@ impl Channel {
         let head = head(header, payload.len()).map_err(|e| Error::invalid(e.to_string()))?;
         self.write_all(&head)?;
         self.write_all(payload)
+    }
+
+    /// Sends one frame without waiting: what the other side does not take now is kept for `flush`. An `Err` means that it is gone.
+    ///
+    /// Safe where waiting is not: in a destructor, which must not hear an interrupt, and in a worker that must not be
+    /// held up by a reader that sleeps.
+    pub fn post(&mut self, header: &Value) -> Result<()> {
+        let head = head(header, 0).map_err(|e| Error::invalid(e.to_string()))?;
+        self.pending.extend_from_slice(&head);
+        self.flush()
+    }
+
+    /// Writes what is pending as far as the other side takes it.
+    pub fn flush(&mut self) -> Result<()> {
+        while !self.pending.is_empty() {
+            match self.stream.write(&self.pending) {
+                Ok(n) => drop(self.pending.drain(..n)),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(Error::io("write to a socket", &e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes that wait for the other side.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
     }
 
     fn write_all(&mut self, mut bytes: &[u8]) -> Result<()> {

@@ -91,7 +91,7 @@ impl Attendance {
 impl Drop for Attendance {
     fn drop(&mut self) {
         if self.cancel_on_drop {
-            let _ = self.channel.send(&json!({"op": "cancel"}), b"");
+            let _ = self.channel.post(&json!({"op": "cancel"}));
         }
     }
 }

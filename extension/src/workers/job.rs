@@ -8,7 +8,7 @@ use super::spec::JobSpec;
 use super::trainer::{Event, Trainer};
 use super::{progress, report, signals};
 use crate::error::{Error, Result};
-use crate::wait::{self, Channel, Filled};
+use crate::wait::{self, Channel, Filled, Readiness};
 use crate::{catalog, gucs, transaction};
 use pgml_core::lock::FileLock;
 use pgml_core::paths::{self, JobFiles};
@@ -22,6 +22,9 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(250);
 /// How long a trainer may take to end by itself.
 const GRACE: Duration = Duration::from_millis(1500);
+
+/// Bytes that a caller who does not read may leave waiting.
+const MOST_PENDING: usize = 1 << 20;
 
 /// Main function of the worker. Its orders are `run|recover <database> <model id>`.
 #[pg_guard]
@@ -130,6 +133,7 @@ impl Job {
         self.recorder.end(&outcome);
         let end = self.recorder.end_frame(&outcome);
         self.tell(&end);
+        self.wait_for_caller();
     }
 
     /// From the first row in the registry to the outcome. An `Err` is a failure of the job.
@@ -203,12 +207,23 @@ impl Job {
         self.tell(&json!({"event": "notice", "message": message}));
     }
 
-    /// Tells the waiting backend, if it still waits.
+    /// Tells the waiting backend, if it still waits. One that does not read holds up nothing: it misses lines, but not the end.
     fn tell(&mut self, frame: &Value) {
         if let Some(caller) = &mut self.caller
-            && caller.send(frame, b"").is_err()
+            && (caller.pending() < MOST_PENDING || frame["event"] == "end")
         {
-            self.caller = None;
+            // That it is gone is found out by reading: the last thing it said may be a cancel.
+            let _ = caller.post(frame);
+        }
+    }
+
+    // The job is over and recorded; what is left to do is to be heard.
+    fn wait_for_caller(&mut self) {
+        while let Some(caller) = self.caller.as_mut().filter(|c| c.pending() > 0) {
+            if signals::must_end() || caller.flush().is_err() {
+                return;
+            }
+            wait::descriptor(caller.fd(), Readiness::Writeable, Some(TICK));
         }
     }
 
@@ -228,6 +243,7 @@ impl Job {
 
     fn listen_to_caller(&mut self) -> Option<Stop> {
         let caller = self.caller.as_mut()?;
+        let _ = caller.flush();
         let filled = caller.fill();
         if let Ok(Some(frame)) = caller.pop()
             && frame.header["op"] == "cancel"

@@ -232,11 +232,10 @@ impl Greeting {
         }
         let Some(channel) = &mut self.0 else { return false };
         match channel.fill() {
-            Ok(wait::Filled::Bytes) => true,
             Ok(wait::Filled::Nothing) => false,
-            _ => {
+            heard => {
                 self.0 = None;
-                false
+                matches!(heard, Ok(wait::Filled::Bytes))
             }
         }
     }
