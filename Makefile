@@ -75,4 +75,4 @@ lock: ## Resolve the Python packages anew into constraints.txt
 
 clean: ## Throw away all that was built or started here, the private cluster included
 	@tools/cluster reset
-	@source tools/lib.sh; rm -rf "$$PGML_VENV" "$$PGML_MODELS" target .cache .pytest_cache .ruff_cache .mypy_cache
+	@source tools/lib.sh; rm -rf "$$PGML_VENV" "$$PGML_MODELS" target .cache .pytest_cache .ruff_cache .mypy_cache .hypothesis
