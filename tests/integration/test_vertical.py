@@ -12,7 +12,7 @@ FROM generate_series(1, 80) AS i
 """
 TUNE = """
 SELECT * FROM pgml.tune('reviews', 'text-classification', 'reviews', y_column_name => 'verdict',
-    model_name => 'bert', hyperparams => '{"training_args": {"num_train_epochs": 2, "learning_rate": 0.01},
+    model_name => 'bert', hyperparams => '{"training_args": {"num_train_epochs": 4, "learning_rate": 0.01, "eval_strategy": "no"},
                                            "dataset_args": {"text_column": "body"}}')
 """
 

@@ -133,15 +133,24 @@ impl ChildProcess {
         unsafe { libc::kill(-self.pid(), signal) };
     }
 
-    /// SIGTERM, then SIGKILL when the process has not ended after `grace`.
+    /// SIGTERM, then SIGKILL when the process has not ended after `grace`. What it still says is not heard.
     pub fn end(&mut self, grace: Duration) -> Option<ExitStatus> {
         self.signal(libc::SIGTERM);
+        self.wait_or_kill(grace, Self::drain)
+    }
+
+    /// For a process that is about to end: its own status, unless it takes longer than `grace` and is killed.
+    pub fn finish(&mut self, grace: Duration) -> Option<ExitStatus> {
+        self.wait_or_kill(grace, |_| ())
+    }
+
+    fn wait_or_kill(&mut self, grace: Duration, meanwhile: impl Fn(&Self)) -> Option<ExitStatus> {
         let deadline = Instant::now() + grace;
         while Instant::now() < deadline {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Some(status);
             }
-            self.drain();
+            meanwhile(self);
             std::thread::sleep(Duration::from_millis(10));
         }
         self.signal(libc::SIGKILL);
@@ -176,25 +185,24 @@ pub fn describe_exit(status: ExitStatus) -> String {
     }
 }
 
-/// Reads a pipe to its end; for tests and for the last words of a process that has ended.
-pub fn read_to_end(pipe: &PipeEnd) -> Vec<u8> {
-    let mut all = Vec::new();
-    let mut buffer = [0; 4096];
-    while let Ok(Some(n)) = pipe.read(&mut buffer) {
-        if n == 0 {
-            break;
-        }
-        all.extend_from_slice(&buffer[..n]);
-    }
-    all
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn shell(script: &str, output: Output) -> ChildProcess {
         spawn("/bin/sh", &["-c".into(), script.into()], &[], output).expect("spawn")
+    }
+
+    fn read_to_end(pipe: &PipeEnd) -> Vec<u8> {
+        let mut all = Vec::new();
+        let mut buffer = [0; 4096];
+        while let Ok(Some(n)) = pipe.read(&mut buffer) {
+            if n == 0 {
+                break;
+            }
+            all.extend_from_slice(&buffer[..n]);
+        }
+        all
     }
 
     fn wait(child: &mut ChildProcess) -> ExitStatus {
@@ -239,6 +247,14 @@ mod tests {
         }
         let status = child.end(Duration::from_millis(200)).expect("ended");
         assert_eq!(status.signal(), Some(libc::SIGKILL));
+    }
+
+    #[test]
+    fn a_child_that_ends_by_itself_keeps_its_status_and_its_last_words() {
+        let mut child = shell("sleep 0.1; echo last; exit 7", Output::Merged);
+        let status = child.finish(Duration::from_secs(5)).expect("ended");
+        assert_eq!(status.code(), Some(7));
+        assert_eq!(read_to_end(child.log.as_ref().expect("pipe")), b"last\n");
     }
 
     #[test]

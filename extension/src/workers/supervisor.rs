@@ -121,7 +121,7 @@ impl Supervisor {
         let mut words = LastWords::default();
         let end = self.watch(&mut server, &arguments, &mut words);
         let was_ready = self.state.phase == Phase::Ready;
-        let status = server.end(if matches!(end, End::Exited) { Duration::from_millis(200) } else { GRACE });
+        let status = if matches!(end, End::Exited) { server.finish(GRACE) } else { server.end(GRACE) };
         self.state.last_exit = Some(match end {
             End::Exited => status.map_or("an unknown status".into(), describe_exit),
             End::Restart => "a restart that was asked for".into(),

@@ -87,7 +87,7 @@ impl Trainer {
     }
 
     fn ended(&mut self) -> Error {
-        let status = self.process.end(Duration::from_secs(2));
+        let status = self.process.finish(Duration::from_secs(2));
         self.log_lines();
         let how = status.map_or("an unknown status".into(), describe_exit);
         let mut error = Error::new(
