@@ -1,6 +1,6 @@
 """The trainer's way out: frames on the pipe that standard output was, and the signal that asks it to stop.
 
-Both are here because a frame must never be cut in two by the exception that a signal raises.
+Both are here because the signal ends the process wherever it is, but never in the middle of a frame.
 Knows nothing of training.
 """
 
@@ -10,22 +10,15 @@ import os
 import signal
 import time
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from pgml import __version__
 from pgml.runtime.errors import QUERY_CANCELED, RuntimeFault
 from pgml.runtime.frames import write_frame
 
 PROTOCOL = 1
+FAILED = 1
 SECONDS_BETWEEN_PROGRESS = 1.0
-
-
-class Stopped(BaseException):
-    """SIGTERM came. Not an Exception, so that no library takes it for a failure of its own and goes on."""
-
-    def as_fault(self) -> RuntimeFault:
-        """What the job's row will say."""
-        return RuntimeFault("canceling tuning because it was asked to stop", sqlstate=QUERY_CANCELED)
 
 
 class Channel:
@@ -34,16 +27,12 @@ class Channel:
     def __init__(self) -> None:
         self._stream = os.fdopen(os.dup(1), "wb")
         os.dup2(2, 1)
+        self._pid = os.getpid()
         self._writing = False
         self._asked_to_stop = False
         self._last_progress = -SECONDS_BETWEEN_PROGRESS
         signal.signal(signal.SIGTERM, self._on_sigterm)
-        self._send({"hello": "pgml", "protocol": PROTOCOL, "version": __version__, "pid": os.getpid()})
-
-    def check(self) -> None:
-        """Stop here if asked to: for an exception that was lost, as one raised in a destructor is."""
-        if self._asked_to_stop:
-            raise Stopped
+        self._send({"hello": "pgml", "protocol": PROTOCOL, "version": __version__, "pid": self._pid})
 
     def notice(self, message: str) -> None:
         """Say what is happening."""
@@ -59,21 +48,27 @@ class Channel:
     def send(self, event: str, payload: bytes = b"", **header: Any) -> None:
         """Send one event."""
         self._send({"event": event, **header}, payload)
-        self.check()
 
     def send_error(self, fault: RuntimeFault) -> None:
-        """Send the last frame of a failed job; nothing can stop it any more."""
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        """Send the last frame of a failed job."""
         self._send({"event": "error", **fault.as_frame()})
 
     def _send(self, header: dict[str, Any], payload: bytes = b"") -> None:
         self._writing = True
-        try:
-            write_frame(self._stream, header, payload)
-        finally:
-            self._writing = False
+        write_frame(self._stream, header, payload)
+        self._writing = False
+        if self._asked_to_stop:
+            self._stop()
 
     def _on_sigterm(self, _signal: int, _frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:
+            os._exit(FAILED)  # a worker that loads data has inherited this, and has nothing to say
         self._asked_to_stop = True
         if not self._writing:
-            raise Stopped
+            self._stop()
+
+    def _stop(self) -> NoReturn:
+        # Not by an exception: a library may catch it, and torch takes seconds to unload. Nothing needs cleaning up.
+        fault = RuntimeFault("canceling tuning because it was asked to stop", sqlstate=QUERY_CANCELED)
+        write_frame(self._stream, {"event": "error", **fault.as_frame()})
+        os._exit(FAILED)

@@ -49,7 +49,8 @@ def check_tune(header: dict[str, Any], base_directory: str | None) -> dict[str, 
             task, relation, hyperparams["dataset_args"], header.get("y_column_name"), mistakes, notices
         )
     base = _check_base(header, base_directory, task or "text-classification", mistakes)
-    training_args = check_training_args(hyperparams["training_args"], mistakes, notices)
+    width = getattr(base.config.get_text_config(), "hidden_size", None) if base else None
+    training_args = check_training_args(hyperparams["training_args"], width, mistakes, notices)
     tokenizer_args = _check_tokenizer_args(hyperparams["tokenizer_args"], base, mistakes, notices)
     check_test_size(header["test_size"], mistakes)
     _check_sampling(header["test_sampling"], mistakes)

@@ -31,7 +31,7 @@ NUMERIC_VALUE_OUT_OF_RANGE = "22003"
 
 
 class Report(TrainerCallback):
-    """Send what happens, stop when asked to, and stop when the loss is no number any more."""
+    """Send what happens, and stop when the loss is no number any more."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -55,16 +55,7 @@ class Report(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Send how far it is."""
-        self._channel.check()
         self._channel.progress(state.global_step, state.max_steps)
-
-    def on_substep_end(self, *args: Any, **kwargs: Any) -> None:
-        """Between two batches of one step."""
-        self._channel.check()
-
-    def on_prediction_step(self, *args: Any, **kwargs: Any) -> None:
-        """Between two batches of an evaluation."""
-        self._channel.check()
 
 
 def make_trainer(

@@ -47,9 +47,19 @@ class Mistakes:
         raise RuntimeFault(
             f"{len(self._found)} settings are not valid",
             sqlstate=states.pop() if len(states) == 1 else INVALID_PARAMETER_VALUE,
-            detail="\n".join(f"{message[0].upper()}{message[1:]}." for message, _, _ in self._found),
+            detail="\n".join(_sentence(message) for message, _, _ in self._found),
             hint="\n".join(hints) or None,
         )
+
+
+def _sentence(message: str) -> str:
+    """A message as a line of a detail.
+
+    >>> _sentence("unknown task"), _sentence("test_size must be above 0")
+    ('Unknown task.', 'test_size must be above 0.')
+    """
+    starts_with_name = "_" in message.split(maxsplit=1)[0]
+    return f"{message}." if starts_with_name else f"{message[0].upper()}{message[1:]}."
 
 
 def is_secret(name: str) -> bool:

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from pgml.runtime import logs
-from pgml.runtime.channel import Channel, Stopped
+from pgml.runtime.channel import FAILED, Channel
 from pgml.runtime.environment import prepare_environment
 from pgml.runtime.errors import as_fault
 
 logger = logging.getLogger("pgml.runtime.train")
 
-FAILED = 1
 PACKAGE_MISSING = 3
 
 
@@ -37,9 +36,6 @@ def main(arguments: list[str]) -> int:
         message = f"Python package {error.name} is missing from {sys.executable}"
         logger.error(message, extra={"hint": f"Install it: {command}"})  # noqa: TRY400  no traceback wanted
         return PACKAGE_MISSING
-    except Stopped as stopped:
-        channel.send_error(stopped.as_fault())
-        return FAILED
     except Exception as error:
         # The job's row has to say what happened, whatever it was.
         logger.info("tuning failed", exc_info=error)
@@ -108,4 +104,5 @@ def _prepare_process(job: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    # Not sys.exit: torch and datasets take a second or two to unload, and everything was sent.
+    os._exit(main(sys.argv[1:]))

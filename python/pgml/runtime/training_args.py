@@ -21,11 +21,12 @@ DEFAULTS: dict[str, Any] = {
     "num_train_epochs": 3.0,
     "per_device_train_batch_size": 16,
     "per_device_eval_batch_size": 32,
-    "learning_rate": 5e-5,
     "eval_strategy": "epoch",
     "save_total_limit": 1,
     "save_only_model": True,
     "seed": 42,
+    "warmup_steps": 0.1,
+    "weight_decay": 0.01,
 }
 METRICS = ("accuracy", "f1", "loss", "precision", "recall")
 
@@ -63,8 +64,13 @@ RULES: dict[str, _Rule] = {
 }
 
 
-def check_training_args(given: dict[str, Any], mistakes: Mistakes, notices: list[str]) -> dict[str, Any]:
-    """The arguments with present names and fitting types, defaults included; what is wrong goes to `mistakes`."""
+def check_training_args(
+    given: dict[str, Any], width: int | None, mistakes: Mistakes, notices: list[str]
+) -> dict[str, Any]:
+    """The arguments with present names and fitting types, defaults included; what is wrong goes to `mistakes`.
+
+    `width` is the model's hidden size, None if it is not known.
+    """
     fields = _fields()
     before = len(mistakes)
     present = _present_names(given, mistakes, notices)
@@ -83,15 +89,15 @@ def check_training_args(given: dict[str, Any], mistakes: Mistakes, notices: list
     _check_optimizer(values, mistakes)
     _check_best_metric(values, mistakes)
     _check_precision(values, mistakes)
-    values = with_defaults(values)
+    values = with_defaults(values, width)
     if len(mistakes) == before:
         _check_combination(values, mistakes)
     return values
 
 
-def with_defaults(values: dict[str, Any]) -> dict[str, Any]:
+def with_defaults(values: dict[str, Any], width: int | None) -> dict[str, Any]:
     """Add the defaults that serve; the best checkpoint is kept if there is an evaluation to tell it by."""
-    values = {**DEFAULTS, **values}
+    values = {**DEFAULTS, "learning_rate": default_learning_rate(width), **values}
     evaluates = values["eval_strategy"]
     values.setdefault("save_strategy", evaluates)
     if evaluates != "no" and values["save_strategy"] in (evaluates, "best"):
@@ -99,6 +105,16 @@ def with_defaults(values: dict[str, Any]) -> dict[str, Any]:
     if values.get("load_best_model_at_end") or values["save_strategy"] == "best":
         values["metric_for_best_model"] = values.get("metric_for_best_model") or "f1"
     return values
+
+
+def default_learning_rate(width: int | None) -> float:
+    """The usual 5e-5 for a model as wide as BERT base; a narrow model needs a higher rate to learn as fast.
+
+    >>> default_learning_rate(768), default_learning_rate(384), default_learning_rate(4096), default_learning_rate(32)
+    (5e-05, 0.0001, 1e-05, 0.0005)
+    """
+    rate = 5e-5 * 768 / (width or 768)
+    return float(f"{min(max(rate, 1e-5), 5e-4):.1e}")
 
 
 def at_run(values: dict[str, Any], steps: int) -> dict[str, Any]:

@@ -30,7 +30,7 @@ REPLACED: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
 }
 
 ONE_PROCESS = "a job is one process"
-STORED = "the model is stored in pgml.files, its logs in pgml.logs"
+STORED = "the model goes to pgml.files, its logs to pgml.logs"
 GONE = "transformers dropped them"
 ALWAYS = "pgml.tune always does the same here"
 
