@@ -160,9 +160,10 @@ class Engine:
         try:
             model = task_module(key.task.name).load(directory.path, key.task)
         except RuntimeFault as fault:
-            fault.message = f'cannot use model "{directory.name}": {fault.message}'
-            raise
+            message = f'cannot use model "{directory.name}": {fault.message}'
+            raise RuntimeFault(message, sqlstate=fault.sqlstate, detail=fault.detail, hint=fault.hint) from fault
         except Exception as error:
+            logger.exception('could not load model "%s"', directory.name)
             raise as_fault(error, f'load model "{directory.name}"') from error
         # What was read may be larger in memory than on disk, so room may be missing only now.
         if not self._make_room(model.bytes, directory.name):

@@ -6,6 +6,7 @@ It listens before it imports torch, so that clients can connect and wait for the
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
@@ -37,6 +38,10 @@ class Connection:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._stream = sock.makefile("rwb", buffering=0)
+
+    def close(self) -> None:
+        """Let go of the socket, which is closed only when its stream is."""
+        self._stream.close()
 
     def serve(self, handlers: Handlers) -> None:
         """Answer requests until the client closes."""
@@ -162,7 +167,8 @@ def _serve(sock: socket.socket, handlers: Handlers) -> None:
             logger.warning("refused a connection from user id %d", uid)
             return
         try:
-            Connection(sock).serve(handlers)
+            with contextlib.closing(Connection(sock)) as connection:
+                connection.serve(handlers)
         except ConnectionError:
             logger.debug("client went away")
         except RuntimeFault as fault:

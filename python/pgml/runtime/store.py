@@ -151,7 +151,8 @@ def link_files(source: Path, target: Path) -> None:
         except OSError:
             shutil.copy2(original, name)
 
-    shutil.copytree(source, target, copy_function=link, dirs_exist_ok=True)
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target, copy_function=link)
 
 
 def _receive(directory: Path, model: StoredModel, parts: Parts) -> None:
