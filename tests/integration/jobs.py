@@ -1,4 +1,4 @@
-"""What the tests of tuning share: rows, arguments that train in a moment, and connections that remember what they were told."""
+"""What the tests of tuning share: rows, arguments that train in a moment, and ways to call, watch and wait."""
 
 from __future__ import annotations
 

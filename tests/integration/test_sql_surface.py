@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-from tests.integration.jobs import REVIEWS, recorded, refusal, tune
+from tests.integration.jobs import REVIEWS, recorded, refusal, snapshot_of, tune
 
 TUNE = (
     "project_name text, task text DEFAULT NULL::text, relation_name text DEFAULT NULL::text, "
@@ -94,7 +94,8 @@ def test_enums_have_their_labels_in_order(shared, enum):
 @pytest.mark.parametrize("relation", COLUMNS)
 def test_tables_and_views_begin_with_the_columns_that_scripts_know(shared, relation):
     columns = shared.value(
-        """SELECT array_agg(attname || ':' || typname ORDER BY attnum) FROM pg_attribute a JOIN pg_type t ON t.oid = atttypid
+        """SELECT array_agg(attname || ':' || typname ORDER BY attnum)
+           FROM pg_attribute a JOIN pg_type t ON t.oid = atttypid
            WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped""",
         f"pgml.{relation}",
     )
@@ -121,7 +122,8 @@ def test_everything_in_the_schema_has_a_comment(shared):
            WHERE pronamespace = 'pgml'::regnamespace AND obj_description(oid, 'pg_proc') IS NULL
            UNION ALL
            SELECT 'relation ' || oid::regclass FROM pg_class
-           WHERE relnamespace = 'pgml'::regnamespace AND relkind IN ('r', 'v') AND obj_description(oid, 'pg_class') IS NULL
+           WHERE relnamespace = 'pgml'::regnamespace AND relkind IN ('r', 'v')
+             AND obj_description(oid, 'pg_class') IS NULL
            UNION ALL
            SELECT 'type ' || oid::regtype FROM pg_type
            WHERE typnamespace = 'pgml'::regnamespace AND typtype = 'e' AND obj_description(oid, 'pg_type') IS NULL
@@ -162,11 +164,8 @@ def test_label_column_by_name_by_its_former_name_and_by_position(database):
             """SELECT model_id FROM pgml.tune('by position', 'text_classification', 'reviews', 'verdict', 'bert', '{}',
                    20, 'last', false, false, false)"""
         ).fetchone()
-        label, test_rows = connection.execute(
-            "SELECT y_column_name, test_rows FROM pgml.snapshots s JOIN pgml.models m ON m.snapshot_id = s.id WHERE m.id = %s",
-            row,
-        ).fetchone()
-        assert (label, test_rows) == (["verdict"], 20)
+        snapshot = snapshot_of(connection, row[0])
+        assert (snapshot.y_column_name, snapshot.test_rows) == (["verdict"], 20)
 
 
 def test_inputs_left_out_are_ambiguous_as_ever(shared):
