@@ -53,7 +53,7 @@ fn define_strings() {
         c"An absolute path, as a rule below a virtual environment in which pgml[runtime] is installed. The operating system user of the server must be able to run it.",
         &PYTHON,
         GucContext::Sighup,
-        GucFlags::SUPERUSER_ONLY,
+        GucFlags::empty(),
     );
     GucRegistry::define_string_guc(
         c"pgml.model_directories",
@@ -72,7 +72,7 @@ fn define_numbers() {
     int(
         c"pgml.model_memory_limit",
         c"Memory that loaded models may take in the server process.",
-        c"Above it, the least recently used models leave memory. One model may always be loaded. 0: no limit.",
+        c"Above it, the least recently used models leave memory; a model that alone is larger is refused. 0: no limit.",
         &MODEL_MEMORY_LIMIT,
         i32::MAX,
         GucFlags::UNIT_MB,

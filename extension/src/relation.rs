@@ -108,8 +108,8 @@ impl Relation {
         resolve(&name)
     }
 
-    /// Writes the columns of the plan as an Arrow stream of texts, named by role. Gives the number of rows.
-    pub fn write_arrow(&self, plan_columns: &[(String, String)], path: &Path) -> Result<u64> {
+    /// Writes the columns of the plan as an Arrow stream of texts, named by role.
+    pub fn write_arrow(&self, plan_columns: &[(String, String)], path: &Path) -> Result<()> {
         let expressions: Vec<_> = plan_columns
             .iter()
             .map(|(_, column)| format!("{}::pg_catalog.text", pgrx::spi::quote_identifier(column)))
@@ -126,38 +126,45 @@ fn c_string(query: &str) -> Result<CString> {
     CString::new(query).map_err(|_| Error::invalid("a name holds a NUL byte"))
 }
 
-const FIRST_FETCH: i64 = 1000;
+/// Rows of a batch, and what it may hold before it is written.
+const BATCH_ROWS: usize = 10_000;
 const BATCH_BYTES: usize = 8 << 20;
 
-// pgrx keeps every fetched table until SPI ends; raw SPI frees each batch, so memory stays at one batch.
+// pgrx keeps every fetched table until SPI ends; raw SPI frees each one, so memory stays at one fetch and one batch.
 fn read_rows(query: &CString, sink: &mut ArrowSink) -> Result<()> {
     // SAFETY: SPI is connected by the caller. A tuple table is read before it is freed, and each is freed once.
     unsafe {
         let plan = pg_sys::SPI_prepare(query.as_ptr(), 0, std::ptr::null_mut());
-        let portal = pg_sys::SPI_cursor_open(std::ptr::null(), plan, std::ptr::null_mut(), std::ptr::null(), true);
-        let mut fetch = FIRST_FETCH;
+        // Not read-only: a cursor that is sees nothing of what this statement wrote, such as a materialised snapshot.
+        let portal = pg_sys::SPI_cursor_open(std::ptr::null(), plan, std::ptr::null_mut(), std::ptr::null(), false);
+        let mut fetch = 1;
         loop {
-            pg_sys::SPI_cursor_fetch(portal, true, fetch);
+            pg_sys::SPI_cursor_fetch(portal, true, fetch as i64);
             let (table, rows) = (pg_sys::SPI_tuptable, pg_sys::SPI_processed as usize);
             if rows == 0 {
                 break;
             }
-            let bytes = sink.append(table, rows)?;
+            let mut bytes = 0;
+            for row in 0..rows {
+                bytes += sink.append(table, row)?;
+            }
             pg_sys::SPI_freetuptable(table);
             pgrx::check_for_interrupts!();
-            let row_bytes = (bytes / rows).max(1);
-            fetch = (BATCH_BYTES / row_bytes).clamp(1, 10_000) as i64;
+            // How wide the next rows are is not known: the fetch grows step by step while they stay narrow.
+            fetch = (BATCH_BYTES / (bytes / rows).max(1)).clamp(1, BATCH_ROWS.min(fetch * 8));
         }
         pg_sys::SPI_cursor_close(portal);
     }
     Ok(())
 }
 
-/// Writes batches of text columns to a file.
+/// Writes rows of text columns to a file, in batches.
 struct ArrowSink {
     writer: StreamWriter<BufWriter<File>>,
     schema: Arc<Schema>,
-    rows: u64,
+    columns: Vec<StringBuilder>,
+    rows: usize,
+    bytes: usize,
 }
 
 impl ArrowSink {
@@ -166,36 +173,45 @@ impl ArrowSink {
         let schema = Arc::new(Schema::new(fields));
         let file = File::create(path).map_err(|e| Error::io("create the file of the rows", &e))?;
         let writer = StreamWriter::try_new(BufWriter::new(file), &schema).map_err(write_error)?;
-        Ok(Self { writer, schema, rows: 0 })
+        let columns = roles.iter().map(|_| StringBuilder::new()).collect();
+        Ok(Self { writer, schema, columns, rows: 0, bytes: 0 })
     }
 
-    /// Writes the rows of a tuple table as one batch. Gives their size in bytes.
+    /// Takes one row; gives its size in bytes.
     ///
     /// # Safety
-    /// `table` must hold `rows` rows, all columns of type text.
-    unsafe fn append(&mut self, table: *mut pg_sys::SPITupleTable, rows: usize) -> Result<usize> {
+    /// `row` must exist in `table`, whose columns must be those of the sink, all of type text.
+    unsafe fn append(&mut self, table: *mut pg_sys::SPITupleTable, row: usize) -> Result<usize> {
         let mut bytes = 0;
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
-        for column in 1..=self.schema.fields().len() {
-            let mut builder = StringBuilder::with_capacity(rows, rows * 32);
-            for row in 0..rows {
-                // SAFETY: `row` is below the number of rows, and the column exists.
-                bytes += unsafe { append_value(&mut builder, table, row, column as i32) };
-            }
-            columns.push(Arc::new(builder.finish()));
+        for (number, builder) in (1..).zip(&mut self.columns) {
+            // SAFETY: by the contract above.
+            bytes += unsafe { append_value(builder, table, row, number) };
         }
-        let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(write_error)?;
-        self.writer.write(&batch).map_err(write_error)?;
-        self.rows += rows as u64;
+        self.rows += 1;
+        self.bytes += bytes;
+        if self.rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES {
+            self.write_batch()?;
+        }
         Ok(bytes)
     }
 
-    fn finish(mut self) -> Result<u64> {
-        self.writer.finish().map_err(write_error)?;
-        Ok(self.rows)
+    fn write_batch(&mut self) -> Result<()> {
+        let columns = self.columns.iter_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef).collect();
+        let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(write_error)?;
+        (self.rows, self.bytes) = (0, 0);
+        self.writer.write(&batch).map_err(write_error)
+    }
+
+    fn finish(mut self) -> Result<()> {
+        if self.rows > 0 {
+            self.write_batch()?;
+        }
+        self.writer.finish().map_err(write_error)
     }
 }
 
+/// Gives the size of the value in bytes.
+///
 /// # Safety
 /// `row` and `column` (from 1) must exist in `table`, and the column must be of type text.
 unsafe fn append_value(

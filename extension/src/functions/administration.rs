@@ -3,6 +3,7 @@
 use crate::catalog;
 use crate::error::{Error, OrReport, Result};
 use crate::runtime::{client, startup};
+use crate::workers::attend::interrupt;
 use pgml_core::lock::FileLock;
 use pgml_core::paths::{self, JobFiles};
 use pgrx::JsonB;
@@ -108,20 +109,16 @@ fn cancel_job(model_id: i64) -> Result<bool> {
     let status = status.ok_or_else(|| {
         Error::undefined(format!("model {model_id} does not exist")).hint("SELECT * FROM pgml.jobs; lists the jobs.")
     })?;
-    if !["queued", "in_progress"].contains(&status.as_str()) || !is_alive(model_id) {
-        return Ok(false);
-    }
-    let request = files_of(model_id).cancel_request();
-    std::fs::write(request, b"").map_err(|e| Error::io("ask the job to stop", &e))?;
+    let files = files_of(model_id);
+    let worker = FileLock::holder(&files.lock()).filter(|_| ["queued", "in_progress"].contains(&status.as_str()));
+    let Some(worker) = worker else { return Ok(false) };
+    std::fs::write(files.cancel_request(), b"").map_err(|e| Error::io("ask the job to stop", &e))?;
+    interrupt(worker);
     Ok(true)
 }
 
 #[pg_extern(sql = false)]
 fn job_is_alive(model_id: i64) -> bool {
-    is_alive(model_id)
-}
-
-fn is_alive(model_id: i64) -> bool {
     FileLock::is_held(&files_of(model_id).lock())
 }
 

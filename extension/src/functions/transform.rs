@@ -66,7 +66,7 @@ fn task_object(task: &str) -> Result<Value> {
     }
     serde_json::from_str(task).map_err(|e| {
         Error::new(PgSqlErrorCode::ERRCODE_INVALID_TEXT_REPRESENTATION, "argument \"task\" is not valid JSON")
-            .detail(e.to_string())
+            .detail(format!("{e}."))
     })
 }
 

@@ -26,7 +26,7 @@ pub fn run(spec: &JobSpec, directory: &mut JobDirectory) -> Result<End> {
     let worker = launch::start_when_possible(|| launch::job_builder("run", spec.database, spec.model_id))?;
     directory.hand_over();
     let channel = accept(&listener, &worker)?;
-    Attendance { channel, cancel_on_drop: spec.wait }.wait_for_end(spec.wait)
+    Attendance { channel, worker: worker.pid().ok(), cancel_on_drop: spec.wait }.wait_for_end(spec.wait)
 }
 
 fn accept(listener: &UnixListener, worker: &DynamicBackgroundWorker) -> Result<Channel> {
@@ -51,6 +51,7 @@ fn ended_silently() -> Error {
 /// While it lives, the statement waits. An error that unwinds through it, such as a cancel, stops the job.
 struct Attendance {
     channel: Channel,
+    worker: Option<i32>,
     cancel_on_drop: bool,
 }
 
@@ -88,10 +89,20 @@ impl Attendance {
     }
 }
 
+/// Cancels what a job worker does.
+pub fn interrupt(worker: i32) {
+    // SAFETY: kill takes numbers. The connection or the lock of the worker says that it lives.
+    unsafe { libc::kill(worker, libc::SIGINT) };
+}
+
 impl Drop for Attendance {
     fn drop(&mut self) {
         if self.cancel_on_drop {
             let _ = self.channel.post(&json!({"op": "cancel"}));
+            // The frame says why; the signal reaches a worker that waits for a lock.
+            if let Some(worker) = self.worker {
+                interrupt(worker);
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ use pgrx::bgworkers::BackgroundWorker;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 use std::os::unix::net::UnixStream;
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 const TICK: Duration = Duration::from_millis(250);
@@ -129,7 +130,15 @@ impl Job {
     }
 
     fn run(mut self) {
-        let outcome = self.lead().unwrap_or_else(Outcome::Failed);
+        // A cancel is an error that PostgreSQL raises wherever the worker is, also while it waits for a lock.
+        let led = transaction::catch(AssertUnwindSafe(|| self.lead()));
+        let outcome = match led {
+            Ok(outcome) => outcome,
+            Err(error) if error.code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED => {
+                self.must_stop().unwrap_or(Stop::Cancelled("by pg_cancel_backend")).outcome()
+            }
+            Err(error) => Outcome::Failed(error),
+        };
         self.recorder.end(&outcome);
         let end = self.recorder.end_frame(&outcome);
         self.tell(&end);
@@ -232,9 +241,6 @@ impl Job {
             return Some(Stop::Shutdown);
         }
         signals::reload_if_asked();
-        if signals::must_cancel() {
-            return Some(Stop::Cancelled("by pg_cancel_backend"));
-        }
         if self.files.cancel_request().exists() {
             return Some(Stop::Cancelled("by pgml.cancel"));
         }

@@ -126,18 +126,19 @@ impl Recorder {
     /// Records how the job ended. What cannot be recorded is at least in the server log.
     pub fn end(&mut self, outcome: &Outcome) {
         let Some(error) = outcome.error() else { return };
-        if self.storing {
-            transaction::roll_back();
-            self.storing = false;
-        }
+        transaction::roll_back(); // what was stored of the files, or what the error interrupted
+        self.storing = false;
         const END: &str = "
             UPDATE pgml.models SET status = $2, error = $3, sqlstate = $4, finished_at = pg_catalog.clock_timestamp()
             WHERE id = $1 AND status IN ('queued', 'in_progress')";
         let (id, status, text, code) = (self.spec.model_id, outcome.status(), error.sentence(), error.sqlstate());
-        let recorded = transaction::run(|| {
-            catalog::execute(END, &[id.into(), status.into(), text.as_str().into(), code.as_str().into()])
-        });
-        if let Err(cause) = recorded {
+        let record = || {
+            transaction::run(|| {
+                catalog::execute(END, &[id.into(), status.into(), text.as_str().into(), code.as_str().into()])
+            })
+        };
+        // A second cancel may hit the first attempt.
+        if let Err(cause) = record().or_else(|_| record()) {
             pgrx::log!("pgml job {id} ended as {status} ({text}), which could not be recorded: {}", cause.sentence());
         }
     }
