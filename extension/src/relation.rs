@@ -185,7 +185,7 @@ impl ArrowSink {
         let mut bytes = 0;
         for (number, builder) in (1..).zip(&mut self.columns) {
             // SAFETY: by the contract above.
-            bytes += unsafe { append_value(builder, table, row, number) };
+            bytes += unsafe { append_value(builder, table, row, number) }?;
         }
         self.rows += 1;
         self.bytes += bytes;
@@ -219,25 +219,30 @@ unsafe fn append_value(
     table: *mut pg_sys::SPITupleTable,
     row: usize,
     column: i32,
-) -> usize {
+) -> Result<usize> {
     // SAFETY: by the contract above. A detoasted copy is freed at once; a value that needed none is not a copy.
     unsafe {
         let mut is_null = false;
         let datum = pg_sys::SPI_getbinval(*(*table).vals.add(row), (*table).tupdesc, column, &mut is_null);
         if is_null {
             builder.append_null();
-            return 0;
+            return Ok(0);
         }
         let stored: *mut pg_sys::varlena = datum.cast_mut_ptr();
         let plain = pg_sys::pg_detoast_datum_packed(stored);
-        let text = pgrx::varlena::text_to_rust_str_unchecked(plain);
+        let text = pgrx::varlena::text_to_rust_str(plain).map_err(|_| not_utf8())?;
         builder.append_value(text);
         let length = text.len();
         if plain != stored {
             pg_sys::pfree(plain.cast());
         }
-        length
+        Ok(length)
     }
+}
+
+fn not_utf8() -> Error {
+    Error::new(PgSqlErrorCode::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE, "a row holds text that is not UTF-8")
+        .hint("pgml needs a database whose encoding is UTF8.")
 }
 
 fn write_error(cause: ArrowError) -> Error {
