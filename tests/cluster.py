@@ -50,7 +50,7 @@ class Cluster:
             "pgml.model_directories": str(models or ""),
         }
         self._run("initdb", "-D", self.data, "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "-A", "trust", "-N")
-        self.configure(**SETTINGS, **defaults, **settings)
+        self.configure(**{**SETTINGS, **defaults, **settings})
 
     def configure(self, **settings: str) -> None:
         """Append to postgresql.conf; names are written with `__` for a dot, or as they are."""

@@ -13,7 +13,7 @@ import struct
 import sys
 import time
 
-PART = b"x" * 1024
+PART = b"x" * (256 << 10)
 
 
 def send(header: dict, payload: bytes = b"") -> None:

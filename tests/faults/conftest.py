@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from tests.cluster import Cluster, Database, drop_database, make_database, throwaway, wait_until
 from tests.faults.interpreter import Interpreter
 from tests.faults.tuning import REVIEWS, Tuning
+
+
+def pytest_collection_modifyitems(items):
+    """What hangs here hangs because of a fault; no need to wait as long as for others."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(120))
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +29,7 @@ def interpreter() -> Iterator[Interpreter]:
 @pytest.fixture(scope="module")
 def cluster(model_directory, interpreter) -> Iterator[Cluster]:
     """Without preload."""
-    with throwaway(model_directory, pgml__python=str(interpreter.path)) as cluster:
+    with throwaway(model_directory, **{"pgml.python": str(interpreter.path)}) as cluster:
         yield cluster
 
 
@@ -33,6 +41,27 @@ def database(cluster) -> Iterator[Database]:
     yield database
     drop_database(database)
     wait_until(lambda: not cluster.python_processes("pgml.runtime.train"), "the trainers to end")
+
+
+@pytest.fixture
+def cluster_settings(cluster, database) -> Iterator[Callable[[str, object], None]]:
+    """Change settings of the cluster for one test."""
+    changed = []
+
+    def run(statement: str) -> None:
+        # Names of an extension that no session has loaded are unknown.
+        with database.connect() as connection:
+            connection.execute("LOAD 'pgml'")
+            connection.execute(statement)
+            connection.execute("SELECT pg_reload_conf()")
+
+    def change(name: str, value: object) -> None:
+        changed.append(name)
+        run(f"ALTER SYSTEM SET {name} = '{value}'")
+
+    yield change
+    for name in changed:
+        run(f"ALTER SYSTEM RESET {name}")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -57,7 +58,8 @@ def test_a_killed_client_leaves_the_job_running_to_success(database, interpreter
 def test_a_client_that_is_lost_in_a_real_training(tune, database):
     tuning = tune(num_train_epochs=60)
     trainer = tuning.trains()
-    os.close(tuning.connection.fileno())  # no goodbye
+    with socket.socket(fileno=os.dup(tuning.connection.fileno())) as wire:
+        wire.shutdown(socket.SHUT_RDWR)  # no goodbye
     wait_until(lambda: not database.value(RUNNING), "the backend to notice")
     assert is_running(trainer) or status(database) == "successful"
     wait_until(lambda: status(database) == "successful", "the job")

@@ -11,22 +11,6 @@ from tests.cluster import wait_until
 from tests.faults.tuning import nothing_left
 
 
-@pytest.fixture
-def cluster_settings(database):
-    """Change settings of the cluster for one test."""
-    changed = []
-
-    def change(name, value):
-        changed.append(name)
-        database.run(f"ALTER SYSTEM SET {name} = '{value}'")
-        database.run("SELECT pg_reload_conf()")
-
-    yield change
-    for name in changed:
-        database.run(f"ALTER SYSTEM RESET {name}")
-    database.run("SELECT pg_reload_conf()")
-
-
 def test_a_second_job_is_queued_says_so_and_runs_after(tune, interpreter):
     with interpreter.fake_trainer():
         first = tune(project="first")

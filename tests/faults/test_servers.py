@@ -6,10 +6,12 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import psycopg
 import pytest
 from tests.cluster import wait_until
+from tests.faults.tuning import is_running
 
 CLASSIFY = """SELECT pgml.transform('{"task": "text-classification", "model": "bert-classifier"}', '{}', %s::text[])"""
 LONG = """
@@ -81,7 +83,9 @@ def test_a_kill_costs_each_request_in_flight_one_error(cluster, database, server
 def test_an_idle_session_does_not_notice(database, server):
     with database.connect() as connection:
         connection.execute(CLASSIFY, [["warm"]])
-        os.kill(server(), signal.SIGKILL)
+        pid = server()
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not is_running(pid), "the server to be dead")
         assert connection.execute(CLASSIFY, [["a film"]]).fetchone()[0][0]["label"]
 
 
@@ -116,8 +120,8 @@ def test_statement_timeout_while_the_server_is_stopped(database, server):
             with pytest.raises(psycopg.errors.QueryCanceled):
                 connection.execute(CLASSIFY, [["a film"]])
             # A new connection waits for the hello; so does the status.
-            with database.connect() as other, pytest.raises(psycopg.errors.QueryCanceled):
-                other.execute("SET statement_timeout = '300ms'")
+            options = "-c statement_timeout=300ms"
+            with database.connect(options=options) as other, pytest.raises(psycopg.errors.QueryCanceled):
                 other.execute(CLASSIFY, [["a film"]])
             assert time.monotonic() - since < 2
             assert database.value("SELECT state FROM pgml.runtime_status()") == "ready"
@@ -155,8 +159,7 @@ def test_a_canceled_request_makes_way_for_others(database, server):
 
 def is_idle(pid):
     def ticks():
-        with open(f"/proc/{pid}/stat") as file:
-            fields = file.read().rsplit(")", 1)[1].split()
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
         return int(fields[11]) + int(fields[12])
 
     before = ticks()

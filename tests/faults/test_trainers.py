@@ -46,12 +46,12 @@ def test_a_real_training_that_is_asked_to_stop_from_outside(tune):
 
 def test_killed_while_it_sends_its_files(tune, database, interpreter):
     database.run(SLOW_FILES)
-    with interpreter.fake_trainer("--steps 2 --parts 10000"):
+    with interpreter.fake_trainer("--steps 2 --parts 100"):
         tuning = tune()
         storing = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pgml job' AND wait_event = 'PgSleep'"
         wait_until(lambda: database.value(storing), "the first part")
         os.kill(tuning.trainers()[0], signal.SIGKILL)
-        tuning.end(60)
+        tuning.end(20)
     failed(tuning, "signal 9")
 
 
