@@ -309,7 +309,7 @@ def test_strategies_of_deploy(watched, second, worse):
 
 
 def test_a_small_class_a_single_row_and_no_one_who_waits(database):
-    """61, 23, 7 and 1 row: each class' share of the test part is within one row of exact, the single row is trained on."""
+    """Each class' share of the test part is within one row of exact; the single row is trained on."""
     database.run(
         """CREATE TABLE uneven AS SELECT label || ' text ' || i AS text, label
            FROM (VALUES ('a', 61), ('b', 23), ('c', 7), ('d', 1)) AS v (label, n), generate_series(1, n) AS i"""
