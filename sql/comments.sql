@@ -10,7 +10,7 @@ y_column_name: the label, if hyperparams.dataset_args.class_column names none (_
 hyperparams: training_args (fields of Hugging Face TrainingArguments), dataset_args (text_column, class_column; text1_column, text2_column), tokenizer_args.
 test_size: the share of rows held OUT for testing, above 1 their number. test_sampling: last, random, stratified by label; seeded by training_args.seed.
 automatic_deploy: deploy when f1 is at least that of the deployed model, in this transaction. wait: false returns once the job is recorded.
-What a second call for a project leaves out is as it was in the last. Errors: 22023 bad arguments, all at once; 42P01, 42703, 42501 relation, column, privilege; 57014 canceled.';
+A call without relation_name repeats the project''s last job: rows, label, hyperparams; one without model_name tunes the same base. Errors: 22023 bad arguments, all at once; 42P01, 42703, 42501 relation, column, privilege; 57014 canceled.';
 
 COMMENT ON FUNCTION pgml.transform(jsonb, jsonb, text[], boolean) IS
 'Runs a model on an array of texts: one JSON array, in order, null for NULL.

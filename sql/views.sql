@@ -45,9 +45,11 @@ CROSS JOIN LATERAL (SELECT m.status IN ('queued', 'in_progress') AND NOT pgml._j
 CROSS JOIN LATERAL (SELECT COALESCE(m.finished_at, clock_timestamp()) - m.stepping_since AS stepping) AS clock
 ORDER BY m.id DESC;
 
+-- The runtime knows a stored model by its digest; under which number it is stored here, this database knows.
 CREATE VIEW pgml.loaded_models WITH (security_invoker = true) AS
-SELECT l.name, l.task, l.bytes, l.device, l.uses, l.loaded_at, l.last_used_at, l.digest
+SELECT COALESCE('pgml:' || m.id, l.name) AS name, l.task, l.bytes, l.device, l.uses, l.loaded_at, l.last_used_at, l.digest
 FROM jsonb_to_recordset(pgml._loaded_models())
      AS l(name text, task text, bytes bigint, device text, uses bigint, loaded_at timestamptz, last_used_at timestamptz, digest text)
-WHERE l.digest IS NULL OR EXISTS (SELECT FROM pgml.models m WHERE m.digest = l.digest)
+LEFT JOIN LATERAL (SELECT id FROM pgml.models WHERE models.digest = l.digest ORDER BY id LIMIT 1) m ON true
+WHERE l.digest IS NULL OR m.id IS NOT NULL
 ORDER BY l.last_used_at DESC;

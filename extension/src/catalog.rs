@@ -59,21 +59,23 @@ pub fn project_names() -> Result<Vec<String>> {
     rows("SELECT name FROM pgml.projects", &[], |row| required(row, 1))
 }
 
-/// The task, relation and base model that the last job of a project used: what a `tune` without them means.
+/// What the last job of a project was made of: what a `tune` that leaves it out means.
 pub struct LastJob {
     pub relation: Option<String>,
     pub base_model: Option<String>,
     pub label: Option<String>,
+    pub hyperparams: Value,
 }
 
 const LAST_JOB: &str = "
-    SELECT s.relation_name, m.base_model, s.y_column_name[1]
+    SELECT s.relation_name, m.base_model, s.y_column_name[1], m.hyperparams
     FROM pgml.models m LEFT JOIN pgml.snapshots s ON s.id = m.snapshot_id
     WHERE m.project_id = $1 ORDER BY m.id DESC LIMIT 1";
 
 pub fn last_job(project_id: i64) -> Result<Option<LastJob>> {
     first_row(LAST_JOB, &[project_id.into()], |row| {
-        Ok(LastJob { relation: row.get(1)?, base_model: row.get(2)?, label: row.get(3)? })
+        let hyperparams: JsonB = required(row, 4)?;
+        Ok(LastJob { relation: row.get(1)?, base_model: row.get(2)?, label: row.get(3)?, hyperparams: hyperparams.0 })
     })
 }
 

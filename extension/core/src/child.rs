@@ -123,8 +123,14 @@ impl ChildProcess {
         self.child.id() as i32
     }
 
-    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.child.try_wait()
+    /// Whether the process itself ended; what it started may still hold its pipes open.
+    pub fn has_ended(&self) -> bool {
+        // SAFETY: siginfo_t is plain memory that waitid fills; WNOWAIT leaves the child to be waited for.
+        unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+            libc::waitid(libc::P_PID, self.child.id(), &mut info, options) == 0 && info.si_pid() == self.pid()
+        }
     }
 
     /// Sends a signal to the process and all that it started.
@@ -146,13 +152,11 @@ impl ChildProcess {
 
     fn wait_or_kill(&mut self, grace: Duration, meanwhile: impl Fn(&Self)) -> Option<ExitStatus> {
         let deadline = Instant::now() + grace;
-        while Instant::now() < deadline {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                return Some(status);
-            }
+        while Instant::now() < deadline && !self.has_ended() {
             meanwhile(self);
             std::thread::sleep(Duration::from_millis(10));
         }
+        // Also for what it started, which would outlive it.
         self.signal(libc::SIGKILL);
         self.child.wait().ok()
     }
@@ -168,6 +172,7 @@ impl ChildProcess {
 
 impl Drop for ChildProcess {
     fn drop(&mut self) {
+        // After a wait its number may be another's.
         if matches!(self.child.try_wait(), Ok(None)) {
             self.signal(libc::SIGKILL);
             let _ = self.child.wait();
@@ -255,6 +260,25 @@ mod tests {
         let status = child.finish(Duration::from_secs(5)).expect("ended");
         assert_eq!(status.code(), Some(7));
         assert_eq!(read_to_end(child.log.as_ref().expect("pipe")), b"last\n");
+    }
+
+    #[test]
+    fn what_a_child_started_does_not_outlive_it() {
+        let mut child = shell("sleep 60 & echo $!; exit 7", Output::Merged);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !child.has_ended() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(child.has_ended());
+        assert_eq!(child.finish(Duration::from_secs(5)).and_then(|s| s.code()), Some(7));
+        // The pipe ends only when the last process that holds it is gone.
+        while Instant::now() < deadline {
+            if matches!(child.log.as_ref().expect("pipe").read(&mut [0; 64]), Ok(Some(0))) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the sleeping grandchild still holds the pipe");
     }
 
     #[test]

@@ -108,7 +108,7 @@ fn run(mut arguments: Arguments) -> Result<(JobSpec, End)> {
     Ok((spec, end))
 }
 
-/// What a second `tune` of a project leaves out is as it was the last time.
+/// A `tune` without a relation repeats the project's last job: its rows, label and hyperparams; one without a model, its base.
 fn fill_from_project(arguments: &mut Arguments, project: Option<&Project>) -> Result<()> {
     let name = &arguments.project;
     let Some(project) = project else {
@@ -130,10 +130,13 @@ fn fill_from_project(arguments: &mut Arguments, project: Option<&Project>) -> Re
     }
     let last = catalog::last_job(project.id)?;
     if let Some(last) = last {
-        if arguments.relation.is_none() && arguments.label_column.is_none() {
-            arguments.label_column = last.label;
+        if arguments.relation.is_none() {
+            arguments.relation = last.relation;
+            arguments.label_column = arguments.label_column.take().or(last.label);
+            if arguments.hyperparams.as_object().is_none_or(|h| h.is_empty()) {
+                arguments.hyperparams = last.hyperparams;
+            }
         }
-        arguments.relation = arguments.relation.take().or(last.relation);
         arguments.model = arguments.model.take().or(last.base_model);
     }
     Ok(())

@@ -176,13 +176,14 @@ impl Supervisor {
         }
     }
 
-    /// `true` when the pipe ended, which means that the process did.
+    /// Passes on what the server printed. `true` when it ended.
     fn drain(&mut self, server: &ChildProcess, words: &mut LastWords) -> bool {
         let mut buffer = [0; 8192];
+        let has_ended = server.has_ended();
         loop {
             match server.log.as_ref().map(|pipe| pipe.read(&mut buffer)) {
                 Some(Ok(Some(n))) if n > 0 => words.hear(&buffer[..n]),
-                Some(Ok(None)) => return false,
+                Some(Ok(None)) => return has_ended,
                 _ => return true,
             }
         }

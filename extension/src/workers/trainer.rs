@@ -68,6 +68,8 @@ impl Trainer {
     /// The next event that is there; `None` when nothing is yet.
     pub fn next_event(&mut self) -> Result<Option<Event>> {
         let mut buffer = vec![0; 256 << 10];
+        // Asked before reading: whatever it wrote before its end is then read before its end is believed.
+        let has_ended = self.process.has_ended();
         loop {
             if let Some(frame) = self.frames.pop().map_err(Error::protocol)? {
                 return Ok(Some(Event::Frame(frame)));
@@ -75,7 +77,8 @@ impl Trainer {
             let Some(pipe) = &self.process.frames else { return Ok(None) };
             match pipe.read(&mut buffer) {
                 Ok(Some(n)) if n > 0 => self.frames.push(&buffer[..n]),
-                Ok(None) => return Ok(None),
+                // Its end is not always the pipe's: what it started may hold the pipe open.
+                Ok(None) if !has_ended => return Ok(None),
                 _ => return Ok(Some(Event::Ended(self.ended()))),
             }
         }

@@ -28,6 +28,7 @@ from pgml.runtime.tokenised import Part
 from pgml.runtime.training_args import at_run
 
 NUMERIC_VALUE_OUT_OF_RANGE = "22003"
+TIE_BREAK = 1e-9  # times a loss, less than any difference between two scores
 
 
 class Report(TrainerCallback):
@@ -52,6 +53,13 @@ class Report(TrainerCallback):
                     sqlstate=NUMERIC_VALUE_OUT_OF_RANGE,
                     hint='Lower "learning_rate" in training_args, or train without fp16.',
                 )
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Of checkpoints that score the same, let the one with the lower loss be the best: small test parts tie often."""
+        # Trainer looks for the best in these metrics next; they are logged already, and computed anew at the end.
+        name, metrics = f"eval_{args.metric_for_best_model}", kwargs["metrics"]
+        if args.greater_is_better and name in metrics:
+            metrics[name] -= TIE_BREAK * metrics["eval_loss"]
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Send how far it is."""

@@ -152,7 +152,7 @@ def run(
 
 def _texts_and_pairs(inputs: list[Any], pairs_wanted: bool) -> tuple[list[str], list[str] | None]:
     """The two columns of the inputs; the second is None for single texts."""
-    parsed = [_text_and_pair(value) for value in inputs]
+    parsed = [_text_and_pair(_parsed_pair(value) if pairs_wanted else value) for value in inputs]
     with_pair = sum(pair is not None for _, pair in parsed)
     if with_pair == len(parsed):
         return [text for text, _ in parsed], [pair for _, pair in parsed if pair is not None]
@@ -163,6 +163,14 @@ def _texts_and_pairs(inputs: list[Any], pairs_wanted: bool) -> tuple[list[str], 
             hint='Write a pair as {"text": "…", "text_pair": "…"} or ["…", "…"].',
         )
     return [text for text, _ in parsed], None
+
+
+def _parsed_pair(value: Any) -> Any:
+    """A pair written as a JSON text, where inputs are texts: pgml.predict, and the text[] forms of pgml.transform."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except json.JSONDecodeError:
+        return value
 
 
 def _text_and_pair(value: Any) -> tuple[str, str | None]:
