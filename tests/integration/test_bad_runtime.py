@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import stat
 import sys
 from collections.abc import Iterator
@@ -11,7 +13,10 @@ import pytest
 from tests.cluster import Database, make_database, throwaway, wait_until
 from tests.integration.jobs import refusal
 
+import pgml
+
 CALL = """SELECT pgml.transform('{"model": "bert-classifier"}'::jsonb, inputs => ARRAY['x'])"""
+BARE_PYTHON = f"{sys.base_prefix}/bin/python3 -S"  # without any installed package
 
 
 @pytest.fixture(scope="module")
@@ -51,15 +56,28 @@ def test_no_python(broken, call):
         assert connection.execute("SELECT pgml.version()").fetchone()[0]
 
 
-def test_a_package_is_missing(broken):
-    """A virtual environment's interpreter without its packages: what the system's Python is."""
-    python = Path(sys.base_prefix) / "bin" / "python3"
-    use(broken, python)
+def test_the_package_itself_is_missing(broken):
+    """What an interpreter outside of the virtual environment is."""
+    use(broken, script(broken, f'#!/bin/sh\nexec {BARE_PYTHON} "$@"\n'))
     with broken.connect() as connection:
         said = refusal(connection, CALL)
-        assert str(python) in everything(said)
-        assert "pip install" in said.message_hint or "make" in said.message_hint
-        assert "pgml" in everything(said)
+        assert str(broken.cluster.root / "python") in everything(said)
+        assert "No module named" in everything(said)
+        assert re.search(r"-m pip install ['\"]pgml\[runtime\]", said.message_hint)
+
+
+def test_a_package_is_missing(broken):
+    """The runtime is there, torch is not: the interpreter and the command that helps are named."""
+    shutil.copytree(Path(pgml.__file__).parent, broken.cluster.root / "lib" / "pgml")
+    for path in [broken.cluster.root / "lib", *(broken.cluster.root / "lib").rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    use(broken, script(broken, f'#!/bin/sh\nPYTHONPATH={broken.cluster.root}/lib exec {BARE_PYTHON} "$@"\n'))
+    with broken.connect() as connection:
+        said = refusal(connection, CALL)
+        assert said.sqlstate == "38000"
+        assert "torch" in said.message_detail
+        assert f"{sys.base_prefix}/bin/python3" in everything(said)
+        assert re.search(r"-m pip install ['\"]pgml\[runtime\]", said.message_hint)
 
 
 def test_it_dies_while_it_starts(broken):
