@@ -11,9 +11,10 @@ SELECT i AS id, CASE i % 2 WHEN 0 THEN 'wonderful film, a joy ' ELSE 'terrible w
 FROM generate_series(1, 80) AS i
 """
 TUNE = """
-SELECT * FROM pgml.tune('reviews', 'text-classification', 'reviews', y_column_name => 'verdict',
-    model_name => 'bert', hyperparams => '{"training_args": {"num_train_epochs": 4, "learning_rate": 0.01, "eval_strategy": "no"},
-                                           "dataset_args": {"text_column": "body"}}')
+SELECT * FROM pgml.tune(
+    'reviews', 'text-classification', 'reviews', y_column_name => 'verdict', model_name => 'bert',
+    hyperparams => '{"training_args": {"num_train_epochs": 4, "learning_rate": 0.01, "eval_strategy": "no"},
+                     "dataset_args": {"text_column": "body"}}')
 """
 
 

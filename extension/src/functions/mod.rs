@@ -4,5 +4,3 @@ mod administration;
 mod deploy;
 mod transform;
 mod tune;
-
-pub use tune::JobDirectory;

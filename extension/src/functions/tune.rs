@@ -3,14 +3,13 @@
 use super::deploy::enum_label;
 use crate::catalog::{self, Project};
 use crate::error::{self, Error, OrReport, Result};
+use crate::gucs;
 use crate::relation::{self, Relation};
 use crate::runtime::client;
 use crate::runtime::models::{self, Model};
 use crate::workers::attend::{self, End};
+use crate::workers::directory::JobDirectory;
 use crate::workers::spec::JobSpec;
-use crate::{gucs, workers};
-use pgml_core::lock::FileLock;
-use pgml_core::paths::{self, JobFiles};
 use pgml_core::redact::redact;
 use pgrx::JsonB;
 use pgrx::prelude::*;
@@ -227,45 +226,4 @@ fn deploy(spec: &JobSpec, end: &End) -> Result<bool> {
     // row-level security would refuse the row.
     catalog::as_extension_owner(|| catalog::insert_deployment(project_id, spec.model_id, "new_score"))?;
     Ok(true)
-}
-
-/// The directory of a job that has no worker yet. Dropping it removes it, unless the worker took it over.
-pub struct JobDirectory {
-    pub model_id: i64,
-    pub files: JobFiles,
-    lock: Option<FileLock>,
-}
-
-impl JobDirectory {
-    fn create(model_id: i64) -> Result<Self> {
-        workers::supervisor::make_home()?;
-        // SAFETY: set once when the backend connected to its database.
-        let database = unsafe { pg_sys::MyDatabaseId };
-        let files = JobFiles(paths::job_directory(database.to_u32(), model_id));
-        let fail = |e: std::io::Error| Error::io("create the directory of the job", &e);
-        if files.0.exists() {
-            // Left by a job of a database that had this OID, or of an id that was given twice.
-            std::fs::remove_dir_all(&files.0).map_err(fail)?;
-        }
-        std::fs::create_dir_all(&files.0).map_err(fail)?;
-        let lock = FileLock::try_acquire(&files.lock()).map_err(fail)?;
-        Ok(Self { model_id, files, lock })
-    }
-
-    fn path(&self) -> String {
-        self.files.0.to_string_lossy().into_owned()
-    }
-
-    /// From now on the directory is the worker's.
-    pub fn hand_over(&mut self) {
-        self.lock = None;
-    }
-}
-
-impl Drop for JobDirectory {
-    fn drop(&mut self) {
-        if self.lock.is_some() {
-            let _ = std::fs::remove_dir_all(&self.files.0);
-        }
-    }
 }

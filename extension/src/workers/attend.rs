@@ -1,9 +1,9 @@
 //! The caller's side of a job: starts the job worker, and waits with it.
 
+use super::directory::JobDirectory;
 use super::launch;
 use super::spec::JobSpec;
 use crate::error::{self, Error, Result};
-use crate::functions::JobDirectory;
 use crate::wait::{self, Channel, Readiness};
 use pgrx::bgworkers::{BackgroundWorkerStatus, DynamicBackgroundWorker};
 use pgrx::{PgLogLevel, PgSqlErrorCode};

@@ -1,6 +1,7 @@
 //! Background workers: the supervisor of the server process, and one job worker per tuning job.
 
 pub mod attend;
+pub mod directory;
 pub mod job;
 pub mod launch;
 pub mod progress;

@@ -55,7 +55,7 @@ class Report(TrainerCallback):
                 )
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Of checkpoints that score the same, let the one with the lower loss be the best: small test parts tie often."""
+        """Let the lower loss decide between checkpoints that score the same: small test parts tie often."""
         # Trainer looks for the best in these metrics next; they are logged already, and computed anew at the end.
         name, metrics = f"eval_{args.metric_for_best_model}", kwargs["metrics"]
         if args.greater_is_better and name in metrics:
