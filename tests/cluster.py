@@ -85,6 +85,9 @@ class Cluster:
         postmaster = self.postmaster
         os.kill(postmaster, signal.SIGKILL)
         wait_until(lambda: not self.processes(), "the processes of the crashed cluster to end")
+        # Where nobody waits for orphans, as in a container, the dead postmaster keeps its number, and these its locks.
+        for lock in (self.data / "postmaster.pid", *self.root.glob(".s.PGSQL.*.lock")):
+            lock.unlink(missing_ok=True)
 
     def processes(self) -> list[tuple[int, str]]:
         """Process id and command of everything that runs in the data directory, Python included."""

@@ -126,7 +126,7 @@ def overhead_of_tune(setting: Setting) -> list[Row]:
             ratio=f"{over:+.1f} s ({over / base:+.0%})",
             goal=f"<= 10 % + 5 s (here {base * 0.1 + 5:.1f} s)",
             how="examples/made_with_ml/tune.sql, rows read, model stored and deployed, the server process warm; "
-            "against a script with the same Trainer, rows and arguments that saves the model. Accuracy on rows kept back: "
+            "against a script with the same Trainer, rows and arguments that saves the model. Accuracy: "
             f"{metrics['accuracy']:.3f} and {accuracy[-1]:.3f}",
         )
     ]

@@ -79,8 +79,6 @@ def test_a_restart(cluster, database, job, preloaded, mode):
 
 
 def test_a_smart_stop_waits_for_sessions_and_not_for_jobs(cluster, database, tune, fake_trainer, preloaded):
-    if preloaded:
-        pytest.skip("the same")
     tuning = tune(more=", wait => false")
     tuning.end()
     wait_until(tuning.log_rows, "logs")
@@ -114,14 +112,13 @@ def test_a_job_worker_is_terminated(cluster, database, job):
 
 
 def test_a_job_that_was_queued(cluster, database, job, tune, preloaded):
-    if preloaded:
-        pytest.skip("the same")
     second = tune(project="second")
     second.heard("pgml.max_jobs")
     cluster.crash()
     cluster.start()
     assert database.run("SELECT DISTINCT status FROM pgml.jobs") == [("failed",)]
-    database.run(CLASSIFY)
+    if not preloaded:
+        database.run(CLASSIFY)
     wait_until(lambda: database.run("SELECT DISTINCT status FROM pgml.models") == [("failed",)], "both", 10)
     nothing_left(database, 10)
 

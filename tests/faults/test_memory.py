@@ -33,7 +33,7 @@ def test_a_session_that_predicted_keeps_little(database):
         pid = connection.info.backend_pid
         connection.execute("SELECT 1")
         before = private(pid)
-        for _ in range(20):
+        for _ in range(5):
             connection.execute(CLASSIFY)
         grown.append(private(pid) - before)
     sizes = [private(connection.info.backend_pid) for connection in connections]
@@ -51,9 +51,9 @@ def test_a_long_scan_does_not_grow(database):
     )
     with database.connect() as connection:
         pid = connection.info.backend_pid
-        connection.execute(f"SELECT count(*) FROM ({scan}) AS s", [100])
+        connection.execute(f"SELECT count(*) FROM ({scan}) AS s", [20])
         before = private(pid)
-        connection.execute(f"SELECT count(x) FROM ({scan} OFFSET 0) AS s (x)", [1500])
+        connection.execute(f"SELECT count(x) FROM ({scan} OFFSET 0) AS s (x)", [500])
         assert private(pid) - before < 4 * MEGABYTE
 
 
