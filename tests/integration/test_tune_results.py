@@ -226,6 +226,14 @@ def test_a_split_is_disjoint_complete_and_the_same_for_the_same_seed(watched, sa
         assert (split(connection, 8)[0].digest == first.digest) == (sampling == "last")
 
 
+def test_a_test_part_larger_than_the_training_part_is_told(watched):
+    with watched.database.connect() as connection:
+        heard = listen(connection)
+        snapshot = recorded(connection, "most held out", test_size=0.8)
+    assert (snapshot.train_rows, snapshot.test_rows) == (16, 64)
+    assert any("held out" in text and "64" in text for severity, text in heard if severity == "NOTICE")
+
+
 @pytest.fixture(scope="module")
 def second(watched):
     """A job of the same project, not waited for, that goes on from the deployed model and is not to be deployed."""
