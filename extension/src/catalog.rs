@@ -85,7 +85,7 @@ pub fn next_model_id() -> Result<i64> {
 }
 
 const FILES: &str = "
-    SELECT jsonb_agg(jsonb_build_object('path', path, 'size', size, 'sha256', sha256) ORDER BY path COLLATE \"C\")
+    SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('path', path, 'size', size, 'sha256', sha256) ORDER BY path COLLATE \"C\")
     FROM pgml.files WHERE model_id = $1 AND part = 0";
 
 /// The files of a model: `[{"path", "size", "sha256"}]`, sorted by path.
@@ -153,7 +153,8 @@ pub fn insert_deployment(project_id: i64, model_id: i64, strategy: &str) -> Resu
 /// Runs `work` as the owner of the schema, for what row-level security or the lack of CREATE there would refuse.
 /// Nothing in `work` may come from the caller unchecked, nor read the caller's rows.
 pub fn as_extension_owner<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    const OWNER: &str = "SELECT nspowner FROM pg_catalog.pg_namespace WHERE nspname = 'pgml'";
+    const OWNER: &str =
+        "SELECT nspowner FROM pg_catalog.pg_namespace WHERE nspname OPERATOR(pg_catalog.=) 'pgml'::pg_catalog.name";
     let owner: pg_sys::Oid = scalar(OWNER, &[])?;
     let (mut user, mut context) = (pg_sys::InvalidOid, 0);
     // SAFETY: the identity is put back below; an error that unwinds past it ends the transaction, which puts it back too.

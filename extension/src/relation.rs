@@ -28,8 +28,8 @@ pub struct Relation {
 /// Resolves a name as a query would: quoted parts, schema or `search_path`.
 pub fn resolve(name: &str) -> Result<Relation> {
     const RESOLVE: &str = "
-        SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind::text,
-               has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT')
+        SELECT c.oid, pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname), c.relkind::text,
+               pg_catalog.has_table_privilege(c.oid, 'SELECT') OR pg_catalog.has_any_column_privilege(c.oid, 'SELECT')
         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         WHERE c.oid = pg_catalog.to_regclass($1)";
     let found = catalog::first_row(RESOLVE, &[name.into()], |row| {

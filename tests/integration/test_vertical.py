@@ -26,7 +26,7 @@ def tuned(database):
 
 
 def test_tune_learns_and_the_next_statement_predicts(tuned):
-    assert tuned.value("SELECT pgml.predict('reviews', 'a wonderful film')->>'label'") == "good"
-    assert tuned.value("SELECT pgml.predict('reviews', 'a terrible waste')->>'label'") == "bad"
+    assert tuned.value("SELECT pgml.predict('reviews', 'wonderful film, a joy')->>'label'") == "good"
+    assert tuned.value("SELECT pgml.predict('reviews', 'terrible waste, no sense')->>'label'") == "bad"
     wrong = tuned.value("SELECT count(*) FROM reviews WHERE pgml.predict('reviews', body)->>'label' <> verdict")
     assert wrong == 0

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::wait::{self, Channel};
+use crate::workers::report::install_hint;
 use crate::{gucs, workers};
 use pgml_core::frames::PROTOCOL;
 use pgml_core::lock::FileLock;
@@ -69,7 +70,7 @@ fn start_failed(state: &RuntimeState) -> Error {
     Error::new(PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION, "the runtime ended while it was starting")
         .detail(format!("\"{}\" ended with {exit}: {words}", state.python))
         .hint("Look at pgml.python and the server log, then run: SELECT pgml.restart_runtime();")
-        .maybe_hint(state.last_hint.clone())
+        .maybe_hint(state.last_hint.clone().or_else(|| install_hint(&state.python, words)))
 }
 
 fn not_in_time() -> Error {

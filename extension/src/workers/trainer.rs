@@ -1,6 +1,7 @@
 //! The trainer process of a job, and what it says.
 
 use super::launch;
+use super::report::install_hint;
 use crate::error::{Error, Result};
 use crate::gucs;
 use pgml_core::child::{self, ChildProcess, Output, PipeEnd, describe_exit};
@@ -99,7 +100,8 @@ impl Trainer {
         )
         .hint("The server log has what it printed.");
         if let Some(line) = self.last_line.take() {
-            error = error.detail(line.message).maybe_hint(line.hint);
+            let hint = line.hint.or_else(|| install_hint(&gucs::python(), &line.message));
+            error = error.detail(line.message).maybe_hint(hint);
         }
         error
     }
