@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pgml import __version__
 from pgml.runtime import frames, logs
-from pgml.runtime.environment import prepare_environment
+from pgml.runtime.environment import prepare_environment, share_processors
 from pgml.runtime.errors import PROTOCOL_VIOLATION, Cancelled, RuntimeFault, as_fault
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def main() -> None:
     """Start, serve, and end with SIGTERM."""
     options = _parse_arguments()
     logs.setup()
+    share_processors()
     prepare_environment(str(options.cache.parent / "huggingface"))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: _end(options.socket))
