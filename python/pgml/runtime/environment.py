@@ -13,8 +13,8 @@ QUIET = {
 }
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 SPIN_COUNT = "2000"
-"""About 10 µs. By default OpenMP threads that wait for each other spin for longer than a step takes, and beside one busy
-backend a prediction then takes several times as long."""
+"""About 10 µs. By default OpenMP threads that wait for each other spin for longer than a step takes, and beside one
+busy backend a prediction then takes several times as long."""
 
 
 def share_processors() -> None:

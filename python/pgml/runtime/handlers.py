@@ -77,7 +77,7 @@ class Handlers:
                 hint=f'Name one: task => \'{{"task": "{task.get("task", "…")}", "model": "…"}}\'.',
             )
         with self._directory(model, client) as directory:
-            spec, defaults = parse_task(task, _own_task(model, directory))
+            spec, defaults = parse_task(task, None if task.get("task") else _own_task(model, directory))
             results = self._engine.transform(directory, spec, inputs, {**defaults, **args}, client.cancelled)
         return {"ok": True}, frames.encode(results)
 
