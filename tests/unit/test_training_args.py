@@ -49,7 +49,7 @@ def test_defaults_evaluate_each_epoch_and_keep_the_best_checkpoint():
     assert arguments.logging_nan_inf_filter is False
 
 
-@pytest.mark.parametrize(("width", "rate"), [(None, 5e-5), (768, 5e-5), (384, 1e-4), (1024, 3.8e-5), (8192, 1e-5)])
+@pytest.mark.parametrize(("width", "rate"), [(None, 5e-5), (768, 5e-5), (384, 2e-4), (1024, 2.8e-5), (8192, 1e-5)])
 def test_the_default_learning_rate_falls_with_the_width_of_the_model(width, rate):
     assert check({}, width)[0]["learning_rate"] == rate
     assert check({"learning_rate": 1e-3}, width)[0]["learning_rate"] == 1e-3

@@ -6,6 +6,7 @@ nothing of the database: whatever it makes it sends.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
@@ -15,12 +16,15 @@ from typing import Any
 
 from pgml.runtime import logs
 from pgml.runtime.channel import FAILED, Channel
-from pgml.runtime.environment import prepare_environment
+from pgml.runtime.environment import prepare_environment, share_processors
 from pgml.runtime.errors import as_fault
 
 logger = logging.getLogger("pgml.runtime.train")
 
 PACKAGE_MISSING = 3
+# Of glibc's malloc.h.
+M_TRIM_THRESHOLD = -1
+M_MMAP_MAX = -4
 
 
 def main(arguments: list[str]) -> int:
@@ -90,17 +94,25 @@ def _device(trainer: Any) -> str:
 
 def _prepare_process(job: Path) -> None:
     """Set what the libraries read from the environment when they are imported."""
+    share_processors()
     prepare_environment(str(job / "output" / "home"))
     # A job is one process on one GPU; with several in sight, Trainer would spread each batch over all of them.
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
     os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[0]
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # Threads that spin while they wait make a busy server several times slower; must be set before torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     threads = os.environ.get("OMP_NUM_THREADS")
     if threads:
         os.environ.setdefault("RAYON_NUM_THREADS", threads)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
+    """Have malloc keep what is freed: fresh pages for the tensors of each step are a fifth of the time on long text."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # another C library has none
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 if __name__ == "__main__":

@@ -111,9 +111,9 @@ def default_learning_rate(width: int | None) -> float:
     """The usual 5e-5 for a model as wide as BERT base; a narrow model needs a higher rate to learn as fast.
 
     >>> default_learning_rate(768), default_learning_rate(384), default_learning_rate(4096), default_learning_rate(32)
-    (5e-05, 0.0001, 1e-05, 0.0005)
+    (5e-05, 0.0002, 1e-05, 0.0005)
     """
-    rate = 5e-5 * 768 / (width or 768)
+    rate = 5e-5 * (768 / (width or 768)) ** 2
     return float(f"{min(max(rate, 1e-5), 5e-4):.1e}")
 
 
