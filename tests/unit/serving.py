@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pgml.runtime import frames
-from pgml.runtime.store import StoredFile, digest_of
+from pgml.runtime.serving.store import StoredFile, digest_of
 
 
 class Backend:

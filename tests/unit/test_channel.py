@@ -11,7 +11,7 @@ from pgml.runtime.frames import read_frame
 
 
 def run(script, **options):
-    command = [sys.executable, "-c", f"from pgml.runtime.channel import Channel\n{script}"]
+    command = [sys.executable, "-c", f"from pgml.runtime.tuning.channel import Channel\n{script}"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 

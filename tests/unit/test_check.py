@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from pgml.runtime.check import check_tune
 from pgml.runtime.errors import RuntimeFault
+from pgml.runtime.tuning.check import check_tune
 
 COLUMNS = {"id": "bigint", "body": "text", "stars": "integer"}
 NAMED = {"dataset_args": {"text_column": "body", "class_column": "stars"}}

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pgml.runtime.classifier import load_classifier
 from pgml.runtime.errors import RuntimeFault
+from pgml.runtime.tuning.classifier import load_classifier
 
 LABELS = ["negative", "neutral", "positive"]  # of the tiny classifiers
 

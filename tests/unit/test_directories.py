@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from pgml.runtime.directories import architectures, check_directory, fingerprint, weights_size
 from pgml.runtime.errors import RuntimeFault
+from pgml.runtime.serving.directories import architectures, check_directory, fingerprint, weights_size
 
 
 def fault(directory):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pgml.runtime.engine import Engine, ModelDirectory
 from pgml.runtime.errors import Cancelled, RuntimeFault
+from pgml.runtime.serving.engine import Engine, ModelDirectory
 from pgml.runtime.tasks import TaskSpec, text_classification
 
 TASK = TaskSpec("text-classification")

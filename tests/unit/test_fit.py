@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from pgml.runtime.fit import Report
+from pgml.runtime.tuning.fit import Report
 
 
 @pytest.mark.parametrize(

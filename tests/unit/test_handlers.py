@@ -12,7 +12,7 @@ import pytest
 from serving import Backend, directory_model, stored_model
 
 from pgml.runtime import serve
-from pgml.runtime.handlers import Handlers
+from pgml.runtime.serving.handlers import Handlers
 
 TEXTS = ["the film was wonderful", "terrible"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pgml.runtime.metrics import MAX_CONFUSION_LABELS, describe, summarise
+from pgml.runtime.tuning.metrics import MAX_CONFUSION_LABELS, describe, summarise
 
 TRUE = np.array([0, 0, 0, 0, 1, 1])
 PREDICTED = np.array([0, 0, 0, 1, 1, 0])

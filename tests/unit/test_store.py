@@ -11,7 +11,7 @@ import pytest
 from serving import stored_model
 
 from pgml.runtime.errors import RuntimeFault
-from pgml.runtime.store import Store, StoredModel, link_files
+from pgml.runtime.serving.store import Store, StoredModel, link_files
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import torch
 from transformers import TrainingArguments
 
 from pgml.runtime.errors import RuntimeFault
-from pgml.runtime.mistakes import Mistakes, is_secret
-from pgml.runtime.training_args import DEFAULTS, at_run, check_training_args
-from pgml.runtime.training_names import IGNORED, REFUSED, RENAMED, REPLACED
+from pgml.runtime.tuning.mistakes import Mistakes, is_secret
+from pgml.runtime.tuning.training_args import DEFAULTS, at_run, check_training_args
+from pgml.runtime.tuning.training_names import IGNORED, REFUSED, RENAMED, REPLACED
 
 FIELDS = {field.name: field for field in dataclasses.fields(TrainingArguments) if field.init}
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from pgml.runtime.check import check_tune
 from pgml.runtime.frames import read_frame
-from pgml.runtime.rows import prepare
+from pgml.runtime.tuning.check import check_tune
+from pgml.runtime.tuning.rows import prepare
 
 WORDS = {
     "bad": "a terrible waste of an evening",

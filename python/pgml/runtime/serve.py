@@ -23,8 +23,8 @@ from pgml.runtime.environment import prepare_environment, share_processors
 from pgml.runtime.errors import PROTOCOL_VIOLATION, Cancelled, RuntimeFault, as_fault
 
 if TYPE_CHECKING:
-    from pgml.runtime.handlers import Handlers
-    from pgml.runtime.store import Parts
+    from pgml.runtime.serving.handlers import Handlers
+    from pgml.runtime.serving.store import Parts
 
 logger = logging.getLogger("pgml.runtime.serve")  # __name__ is __main__
 
@@ -145,7 +145,7 @@ def _make_handlers(options: argparse.Namespace) -> Handlers:
     """Import torch and all that; a missing package ends the process with a hint."""
     try:
         # The imports of which the listening above is a part of the point.
-        from pgml.runtime.handlers import Handlers  # noqa: PLC0415
+        from pgml.runtime.serving.handlers import Handlers  # noqa: PLC0415
         from pgml.runtime.tasks import text_classification  # noqa: F401, PLC0415 ready for the first request
     except ImportError as error:
         options.socket.unlink(missing_ok=True)

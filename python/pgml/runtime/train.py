@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from pgml.runtime import logs
-from pgml.runtime.channel import FAILED, Channel
 from pgml.runtime.environment import prepare_environment, share_processors
 from pgml.runtime.errors import as_fault
+from pgml.runtime.tuning.channel import FAILED, Channel
 
 logger = logging.getLogger("pgml.runtime.train")
 
@@ -58,10 +58,10 @@ def tune(channel: Channel, job: Path) -> None:
     # The heavy imports: after the channel is open, so that what they lack can be told.
     from transformers import set_seed  # noqa: PLC0415
 
-    from pgml.runtime.artefacts import save_model, send_files  # noqa: PLC0415
-    from pgml.runtime.classifier import load_classifier  # noqa: PLC0415
-    from pgml.runtime.fit import evaluate, fit, make_trainer, peak_memory  # noqa: PLC0415
-    from pgml.runtime.tokenised import tokenise  # noqa: PLC0415
+    from pgml.runtime.tuning.artefacts import save_model, send_files  # noqa: PLC0415
+    from pgml.runtime.tuning.classifier import load_classifier  # noqa: PLC0415
+    from pgml.runtime.tuning.fit import evaluate, fit, make_trainer, peak_memory  # noqa: PLC0415
+    from pgml.runtime.tuning.tokenised import tokenise  # noqa: PLC0415
 
     channel.notice("loading the base model")
     set_seed(plan["seed"])

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, PreTrainedModel  # noqa: F401 PreTrainedModel
 
-from pgml.runtime.directories import read_json
 from pgml.runtime.errors import FEATURE_NOT_SUPPORTED, INVALID_PARAMETER_VALUE, RuntimeFault
+from pgml.runtime.serving.directories import read_json
 from pgml.runtime.tasks import LoadedModel, TaskSpec
 
 SAFE = {"local_files_only": True, "trust_remote_code": False}

@@ -21,11 +21,11 @@ from transformers import (
     TrainingArguments,
 )
 
-from pgml.runtime.channel import Channel
 from pgml.runtime.errors import RuntimeFault
-from pgml.runtime.metrics import describe, summarise
-from pgml.runtime.tokenised import Part
-from pgml.runtime.training_args import at_run
+from pgml.runtime.tuning.channel import Channel
+from pgml.runtime.tuning.metrics import describe, summarise
+from pgml.runtime.tuning.tokenised import Part
+from pgml.runtime.tuning.training_args import at_run
 
 NUMERIC_VALUE_OUT_OF_RANGE = "22003"
 TIE_BREAK = 1e-9  # times a loss, less than any difference between two scores

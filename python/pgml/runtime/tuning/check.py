@@ -9,12 +9,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from pgml.runtime.base_model import BaseModel, open_base
-from pgml.runtime.columns import ROLES, Relation, find_columns
 from pgml.runtime.errors import FEATURE_NOT_SUPPORTED, RuntimeFault
-from pgml.runtime.mistakes import Mistakes, is_secret, shown, type_name
 from pgml.runtime.nearest import nearest, quoted_list
-from pgml.runtime.training_args import check_training_args
+from pgml.runtime.tuning.base_model import BaseModel, open_base
+from pgml.runtime.tuning.columns import ROLES, Relation, find_columns
+from pgml.runtime.tuning.mistakes import Mistakes, is_secret, shown, type_name
+from pgml.runtime.tuning.training_args import check_training_args
 
 OBJECTS = ("dataset_args", "tokenizer_args", "training_args")
 HYPERPARAMS = (*OBJECTS, "max_seq_length", "model_name", "project_name")

@@ -23,8 +23,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from pgml.runtime.directories import Fingerprint, fingerprint, weights_size
 from pgml.runtime.errors import OUT_OF_MEMORY, Cancelled, RuntimeFault, as_fault
+from pgml.runtime.serving.directories import Fingerprint, fingerprint, weights_size
 from pgml.runtime.tasks import LoadedModel, Results, TaskSpec, task_module
 
 logger = logging.getLogger(__name__)

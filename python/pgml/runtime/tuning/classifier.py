@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from pgml.runtime.base_model import SAFE
 from pgml.runtime.errors import INVALID_PARAMETER_VALUE, RuntimeFault
 from pgml.runtime.tasks.text_classification import prepare_tokenizer
+from pgml.runtime.tuning.base_model import SAFE
 
 
 def load_classifier(base: str, labels: list[str]) -> tuple[Any, Any, bool]:

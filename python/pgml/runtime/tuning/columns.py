@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pgml.runtime.errors import INVALID_PARAMETER_VALUE
-from pgml.runtime.mistakes import Mistakes, shown
 from pgml.runtime.nearest import nearest
+from pgml.runtime.tuning.mistakes import Mistakes, shown
 
 UNDEFINED_COLUMN = "42703"
 OWNER = "dataset_args"

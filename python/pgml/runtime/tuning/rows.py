@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pgml.runtime import split
 from pgml.runtime.errors import INVALID_PARAMETER_VALUE, RuntimeFault
-from pgml.runtime.split import Split
+from pgml.runtime.tuning import split
+from pgml.runtime.tuning.split import Split
 
 MAX_LABELS = 1000
 FEW_LABELS = 10

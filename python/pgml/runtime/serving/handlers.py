@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pgml.runtime import frames
-from pgml.runtime.directories import architectures, check_directory
-from pgml.runtime.engine import Engine, ModelDirectory
 from pgml.runtime.errors import INVALID_PARAMETER_VALUE, PROTOCOL_VIOLATION, RuntimeFault
 from pgml.runtime.nearest import quoted_list
-from pgml.runtime.store import Parts, Store, StoredModel, link_files
+from pgml.runtime.serving.directories import architectures, check_directory
+from pgml.runtime.serving.engine import Engine, ModelDirectory
+from pgml.runtime.serving.store import Parts, Store, StoredModel, link_files
 from pgml.runtime.tasks import parse_task, task_of_architecture
 from pgml.runtime.tasks.loading import default_device
 
@@ -82,7 +82,7 @@ class Handlers:
         return {"ok": True}, frames.encode(results)
 
     def _check_tune(self, header: dict[str, Any], payload: bytes, client: Client) -> Answer:
-        from pgml.runtime.check import check_tune  # noqa: PLC0415 only tuning needs what it imports
+        from pgml.runtime.tuning.check import check_tune  # noqa: PLC0415 only tuning needs what it imports
 
         model = header.get("model")
         if model is None:
@@ -95,7 +95,7 @@ class Handlers:
             return {"ok": True, "plan": check_tune(header, base)}, b""
 
     def _prepare(self, header: dict[str, Any], payload: bytes, client: Client) -> Answer:
-        from pgml.runtime.rows import prepare  # noqa: PLC0415 as above
+        from pgml.runtime.tuning.rows import prepare  # noqa: PLC0415 as above
 
         return {"ok": True, "analysis": prepare(header)}, b""
 

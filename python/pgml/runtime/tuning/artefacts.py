@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pgml import __version__
-from pgml.runtime.channel import Channel
+from pgml.runtime.tuning.channel import Channel
 
 PART_BYTES = 4 << 20
 

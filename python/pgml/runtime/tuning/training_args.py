@@ -11,11 +11,11 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from pgml.runtime.coerce import Unfit, coerce
 from pgml.runtime.errors import FEATURE_NOT_SUPPORTED
-from pgml.runtime.mistakes import Mistakes, is_secret, shown
 from pgml.runtime.nearest import nearest
-from pgml.runtime.training_names import IGNORED, OPTIMIZER_PACKAGES, REFUSED, RENAMED, REPLACED
+from pgml.runtime.tuning.coerce import Unfit, coerce
+from pgml.runtime.tuning.mistakes import Mistakes, is_secret, shown
+from pgml.runtime.tuning.training_names import IGNORED, OPTIMIZER_PACKAGES, REFUSED, RENAMED, REPLACED
 
 DEFAULTS: dict[str, Any] = {
     "num_train_epochs": 3.0,

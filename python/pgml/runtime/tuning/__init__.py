@@ -1,0 +1,1 @@
+"""One tuning job: checking what was asked for, splitting the rows, training, and sending the model."""
