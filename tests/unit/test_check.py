@@ -238,6 +238,7 @@ def test_names_that_old_scripts_repeat_are_taken(base):
             {"tokenizer_args": {"max_length": True}},
             '"max_length" in tokenizer_args must be a positive whole number, not true',
         ),
+        ({"tokenizer_args": {"truncation_side": "up"}}, '"truncation_side" in tokenizer_args must be left or right'),
         ({"tokenizer_args": {"truncation": "first"}}, '"truncation" in tokenizer_args must be true, false or one of'),
         ({"max_seq_length": "long"}, '"max_length" in tokenizer_args must be a positive whole number, not "long"'),
         (

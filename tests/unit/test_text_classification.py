@@ -58,6 +58,14 @@ class TestEncode:
         whole = tokenizer([text], truncation=True, max_length=64)
         assert dict(encode(tokenizer, [text])) == dict(whole)
 
+    @pytest.mark.parametrize(("wanted", "kept"), [("left", "wonderful"), ("right", "terrible")])
+    def test_the_side_that_is_cut_can_be_chosen_and_stays_as_it_was(self, tokenizer, wanted, kept):
+        before = tokenizer.truncation_side
+        text = "terrible " + "film " * 500 + "wonderful"
+        ids = encode(tokenizer, [text], tokenizer_args={"truncation_side": wanted})["input_ids"][0]
+        assert kept in tokenizer.decode(ids)
+        assert tokenizer.truncation_side == before
+
     @pytest.mark.parametrize(
         "text", [" " * 50_000 + "film", "x" * 50_000 + " film", "a" * 99 + "é" * 3000, "\n\0 film" * 900]
     )

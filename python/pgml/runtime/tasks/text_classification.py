@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ from pgml.runtime.tasks.arguments import ANYTHING, BOOLEAN, COUNT, COUNT_OR_NULL
 from pgml.runtime.tasks.batches import padded_tensors, token_batches
 from pgml.runtime.tasks.loading import load_pretrained
 
-TOKENIZER_ARGS = ("add_special_tokens", "max_length", "padding", "truncation")
+TOKENIZER_ARGS = ("add_special_tokens", "max_length", "padding", "truncation", "truncation_side")
 """What `tokenizer_args` may hold. `padding` is without effect: a batch is padded to its own longest text."""
+
+TRUNCATION_SIDES = ("left", "right")
+"""From which end of a text that is too long tokens are cut off."""
 
 DEFAULT_MAX_LENGTH = 512
 """For a model with relative positions whose tokenizer sets no limit either."""
@@ -45,6 +49,7 @@ ARGUMENTS = {
     "return_all_scores": BOOLEAN,
     "top_k": COUNT_OR_NULL,
     "truncation": ANYTHING,
+    "truncation_side": one_of(*TRUNCATION_SIDES),
 }
 WINDOW = 512
 """Texts that are tokenised and sorted by length at a time: a step of 0.2 s at most, and few token ids in memory."""
@@ -84,6 +89,22 @@ def encode(
     if not texts:
         return BatchEncoding({"input_ids": [], "attention_mask": []})
     args = tokenizer_args or {}
+    with _truncation_side(tokenizer, args.get("truncation_side")):
+        return _encode(tokenizer, texts, pairs, args)
+
+
+@contextmanager
+def _truncation_side(tokenizer: Any, side: str | None) -> Iterator[None]:
+    """The side is an attribute of the tokenizer, which serves requests with other wishes too."""
+    before = tokenizer.truncation_side
+    tokenizer.truncation_side = side or before
+    try:
+        yield
+    finally:
+        tokenizer.truncation_side = before
+
+
+def _encode(tokenizer: Any, texts: list[str], pairs: list[str] | None, args: dict[str, Any]) -> BatchEncoding:
     limit = max_length(tokenizer, None, args)
     truncation = args.get("truncation", True)
     truncates = truncation not in (False, "do_not_truncate")

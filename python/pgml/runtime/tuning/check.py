@@ -153,7 +153,11 @@ def _check_base(header: dict[str, Any], directory: str | None, task: str, mistak
 def _check_tokenizer_args(
     given: dict[str, Any], base: BaseModel | None, mistakes: Mistakes, notices: list[str]
 ) -> dict[str, Any]:
-    from pgml.runtime.tasks.text_classification import TOKENIZER_ARGS, max_length  # noqa: PLC0415  imports transformers
+    from pgml.runtime.tasks.text_classification import (  # noqa: PLC0415  imports transformers
+        TOKENIZER_ARGS,
+        TRUNCATION_SIDES,
+        max_length,
+    )
 
     mistakes.add_unknown(given, TOKENIZER_ARGS, "tokenizer_args")
     expected: dict[str, tuple[str, Callable[[Any], bool]]] = {
@@ -164,6 +168,7 @@ def _check_tokenizer_args(
             f"true, false or one of {', '.join(TRUNCATIONS)}",
             lambda v: isinstance(v, bool) or v in TRUNCATIONS,
         ),
+        "truncation_side": (" or ".join(TRUNCATION_SIDES), lambda value: value in TRUNCATION_SIDES),
     }
     given = {key: value for key, value in given.items() if value is not None}
     wrong = [key for key, (_, fits) in expected.items() if key in given and not fits(given[key])]
