@@ -7,6 +7,7 @@ both alike; numbers are medians.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 
@@ -36,6 +37,7 @@ def main() -> None:
     unknown = sorted(set(options.names) - MEASURES.keys())
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(MEASURES)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the cluster is to be removed then too
     rows: list[Row] = []
     with Setting(options.rounds) as setting:
         for name in options.names or MEASURES:

@@ -189,7 +189,7 @@ def test_while_its_worker_waits_for_a_lock(tune, database, interpreter):
 
 def test_a_caller_that_locks_the_registry_gets_an_error_and_no_deadlock(database, fake_trainer, tune):
     tuning = tune(settings="BEGIN; LOCK TABLE pgml.models IN ACCESS EXCLUSIVE MODE")
-    tuning.end(30)
+    tuning.end(15)
     assert tuning.error.sqlstate == "55P03"
     tuning.connection.execute("ROLLBACK")
     nothing_left(database)
