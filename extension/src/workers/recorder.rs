@@ -62,7 +62,8 @@ impl Recorder {
             let snapshot_id = insert_snapshot(spec)?;
             insert_model(spec, project_id, snapshot_id, status)?;
             Ok(project_id)
-        })?;
+        })
+        .map_err(explain_lock)?;
         self.project_id = Some(project_id);
         Ok(())
     }
@@ -123,9 +124,9 @@ impl Recorder {
         Ok(Outcome::Successful { metrics })
     }
 
-    /// Records how the job ended. What cannot be recorded is at least in the server log.
+    /// Records how the job ended, if its beginning was. What cannot be recorded is at least in the server log.
     pub fn end(&mut self, outcome: &Outcome) {
-        let Some(error) = outcome.error() else { return };
+        let (Some(error), Some(_)) = (outcome.error(), self.project_id) else { return };
         transaction::roll_back(); // what was stored of the files, or what the error interrupted
         self.storing = false;
         const END: &str = "
@@ -154,6 +155,17 @@ impl Recorder {
             "error": outcome.error().map(Error::to_frame),
         })
     }
+}
+
+// Most of all the caller's own transaction: it waits for this job, and the job would wait for it.
+fn explain_lock(error: Error) -> Error {
+    if error.code != PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE {
+        return error;
+    }
+    let message = "could not record the job because another transaction locks the registry";
+    Error::new(error.code, message)
+        .detail(format!("The job worker waited in vain: {}.", error.message))
+        .hint("The transaction that calls pgml.tune must not lock the tables of pgml: commit it first.")
 }
 
 // Two sessions may make the same project at once: the second finds the first one's row.
