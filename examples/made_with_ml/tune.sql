@@ -11,8 +11,8 @@ FROM pgml.tune('tags',
                test_size     => 0.15,
                hyperparams   => '{
                  "training_args": {
-                   "learning_rate": 1e-4,
-                   "num_train_epochs": 3,
+                   "learning_rate": 2e-4,
+                   "num_train_epochs": 4,
                    "per_device_train_batch_size": 16,
                    "per_device_eval_batch_size": 32,
                    "logging_steps": 10,
