@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, PreTrainedModel  # noqa: F401 PreTrainedModel
+from transformers import AutoTokenizer
 
 from pgml.runtime.errors import FEATURE_NOT_SUPPORTED, INVALID_PARAMETER_VALUE, RuntimeFault
 from pgml.runtime.serving.directories import read_json
