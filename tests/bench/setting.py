@@ -81,10 +81,10 @@ class Setting(contextlib.ExitStack):
         """So many short texts, all different."""
         return [f"{self.titles[i % len(self.titles)]} {i // len(self.titles) or ''}".strip() for i in range(count)]
 
-    def python(self, script: str, *arguments: Any) -> str:
+    def python(self, script: str, *arguments: Any, **environment: str) -> str:
         """Run a script of this directory in a process of its own; what it printed."""
         command = [sys.executable, ROOT / "tests" / "bench" / script, *map(str, arguments)]
-        env = {**os.environ, "HF_HUB_OFFLINE": "1"}
+        env = {**os.environ, "HF_HUB_OFFLINE": "1", **environment}
         done = subprocess.run(command, check=False, capture_output=True, text=True, env=env)
         if done.returncode:
             raise RuntimeError(f"{script} failed: {done.stderr[-2000:]}")

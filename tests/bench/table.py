@@ -26,7 +26,7 @@ def render(rows: list[Row]) -> str:
     widths = [max(len(cell) for cell in column) for column in zip(HEADS[:-1], *cells, strict=True)]
     lines = ["", _line(HEADS[:-1], widths), _line(["-" * width for width in widths], widths)]
     lines += [_line(row, widths) for row in cells]
-    notes = dict.fromkeys(f"{row.what}: {row.how}" for row in rows if row.how)
+    notes = dict.fromkeys(f"{row.what.split(';')[0]}: {row.how}" for row in rows if row.how)
     return "\n".join([*lines, "", *notes])
 
 
