@@ -124,8 +124,8 @@ def overhead_of_tune(setting: Setting) -> list[Row]:
                 shutil.rmtree(target)
     how = (
         "examples/made_with_ml/tune.sql, rows read, model stored and deployed, the server process warm; against a "
-        "script with the same Trainer, rows and arguments that saves the model, in a plain process and in one whose threads "
-        "wait and whose memory is kept as in pgml's trainer: the difference to that one is what PostgreSQL costs"
+        "script with the same Trainer, rows and arguments that saves the model, in a plain process and in one whose "
+        "threads wait and whose memory is kept as in pgml's trainer: the difference to that one is what PostgreSQL costs"
     )
     return [overhead(ours, times, name, how) for name, times in theirs.items()]
 

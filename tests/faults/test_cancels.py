@@ -132,7 +132,7 @@ def test_while_rows_are_read(tune, database):
 
 
 def test_during_an_evaluation(tune, database):
-    database.run("CREATE TABLE many AS SELECT r.* FROM reviews r, generate_series(1, 30)")
+    database.run("CREATE TABLE many AS SELECT r.* FROM reviews r, generate_series(1, 20)")
     tuning = tune(
         relation="many",
         more=", test_size => 0.9",

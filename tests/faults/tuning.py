@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import threading
 from pathlib import Path
 
@@ -123,11 +122,12 @@ def job_directories(database: Database) -> list[Path]:
 
 
 def is_running(pid: int) -> bool:
+    """Whether any thread of it lives: the files of a killed process close with its last thread, not with its first."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
+        return threads > 1 or "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
 
 
 def nothing_left(database: Database, seconds: float = 5) -> None:
