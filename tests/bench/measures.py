@@ -125,7 +125,7 @@ def overhead_of_tune(setting: Setting) -> list[Row]:
     how = (
         "examples/made_with_ml/tune.sql, rows read, model stored and deployed, the server process warm; against a "
         "script with the same Trainer, rows and arguments that saves the model, in a plain process and in one whose "
-        "threads wait and whose memory is kept as in pgml's trainer: the difference to that one is what PostgreSQL costs"
+        "threads wait and whose memory is kept as in pgml's trainer: the difference to it is PostgreSQL's cost"
     )
     return [overhead(ours, times, name, how) for name, times in theirs.items()]
 
