@@ -14,6 +14,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 const POLL: Duration = Duration::from_millis(20);
+/// Should it end at once, another is not launched at once.
+const AFTER_LAUNCH: Duration = Duration::from_millis(100);
 
 /// Connects, starting supervisor and server process if need be, and waits for the server's hello.
 pub fn connect() -> Result<Channel> {
@@ -24,6 +26,7 @@ pub fn connect() -> Result<Channel> {
         }
         if !supervisor_is_alive() {
             workers::supervisor::launch()?;
+            wait::pause(AFTER_LAUNCH);
         } else if let Some(state) = state().filter(|s| s.phase == Phase::Backoff) {
             return Err(start_failed(&state));
         }

@@ -6,20 +6,24 @@ use crate::{gucs, wait};
 use pgml_core::lock::FileLock;
 use pgml_core::paths::{self, JobFiles};
 use pgrx::PgSqlErrorCode;
-use pgrx::bgworkers::{BackgroundWorkerBuilder, DynamicBackgroundWorker};
+use pgrx::bgworkers::{BackgroundWorkerBuilder, BackgroundWorkerStatus, DynamicBackgroundWorker};
 use pgrx::pg_sys;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Starts a worker and waits until it runs. The error says how to make room.
+/// Starts a worker and waits until it runs; it may be over by then. The error says how to make room.
 pub fn start(builder: BackgroundWorkerBuilder) -> Result<DynamicBackgroundWorker> {
     let worker = register(builder).ok_or_else(no_slot)?;
-    worker.wait_for_startup().map_err(|status| {
-        Error::new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "a background worker of pgml did not start")
-            .detail(format!("Its state is {status:?}."))
-            .hint("The server log has the reason.")
-    })?;
-    Ok(worker)
+    match worker.wait_for_startup() {
+        // A supervisor that finds another one still there ends at once.
+        Ok(_) | Err(BackgroundWorkerStatus::Stopped) => Ok(worker),
+        Err(status) => {
+            let message = "a background worker of pgml did not start";
+            Err(Error::new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, message)
+                .detail(format!("Its state is {status:?}."))
+                .hint("The server log has the reason."))
+        }
+    }
 }
 
 /// As `start`, but waits for a free slot as long as it takes; the caller can cancel.
