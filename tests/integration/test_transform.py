@@ -95,7 +95,9 @@ def test_fill_mask(connection):
     assert len(answers) == 3
     for answer in answers:
         assert answer.keys() >= {"score", "token", "token_str", "sequence"}
-        assert answer["token_str"].removeprefix("##") in answer["sequence"]
+        # A random model may choose a special token, which the sequence leaves out.
+        word = answer["token_str"].removeprefix("##")
+        assert word in answer["sequence"] or word.startswith("[")
     said = refusal(
         connection, """SELECT pgml.transform('{"model": "bert-masked"}'::jsonb, inputs => ARRAY['no gap'])"""
     )
