@@ -43,7 +43,7 @@ COMMENT ON FUNCTION pgml.restart_runtime() IS
 'Ends the process that answers predictions and waits until a new one is ready. Requests in flight fail; tuning jobs go on. For administrators: GRANT EXECUTE to let others do it.';
 COMMENT ON FUNCTION pgml.version() IS 'The version of the extension''s library.';
 COMMENT ON FUNCTION pgml._loaded_models() IS 'For the view pgml.loaded_models.';
-COMMENT ON FUNCTION pgml._job_is_alive(bigint) IS 'Whether a job worker has this job. For the view pgml.jobs.';
+COMMENT ON FUNCTION pgml._job_is_alive(bigint) IS 'False when the worker of a job was lost. For the view pgml.jobs.';
 COMMENT ON FUNCTION pgml._project_owner(text) IS 'Owner of a project, also of a hidden one: names are taken for all. For pgml.tune.';
 COMMENT ON FUNCTION pgml.set_updated_at() IS 'Trigger: keeps updated_at.';
 COMMENT ON FUNCTION pgml.forget_model() IS 'Trigger: a deleted model takes its deployments and logs with it.';

@@ -119,7 +119,9 @@ fn cancel_job(model_id: i64) -> Result<bool> {
 
 #[pg_extern(sql = false)]
 fn job_is_alive(model_id: i64) -> bool {
-    FileLock::is_held(&files_of(model_id).lock())
+    let files = files_of(model_id);
+    // A job that just ended takes its description along; the asking statement's snapshot may be older than that end.
+    FileLock::is_held(&files.lock()) || !files.spec().exists()
 }
 
 fn files_of(model_id: i64) -> JobFiles {

@@ -54,6 +54,8 @@ fn follow(orders: &str) -> Result<()> {
         "recover" => Recorder::of_lost(&spec).end(&Outcome::Failed(lost())),
         _ => Job::new(spec, files).run(),
     }
+    // The description first: without it nobody takes the job for lost.
+    let _ = std::fs::remove_file(JobFiles(directory.clone()).spec());
     std::fs::remove_dir_all(directory).map_err(|e| Error::io("remove the job's directory", &e))
 }
 
