@@ -97,7 +97,7 @@ def test_fill_mask(connection):
         assert answer.keys() >= {"score", "token", "token_str", "sequence"}
         # A random model may choose a special token, which the sequence leaves out.
         word = answer["token_str"].removeprefix("##")
-        assert word in answer["sequence"] or word.startswith("[")
+        assert word in answer["sequence"] or word in {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}
     said = refusal(
         connection, """SELECT pgml.transform('{"model": "bert-masked"}'::jsonb, inputs => ARRAY['no gap'])"""
     )
