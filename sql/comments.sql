@@ -24,6 +24,24 @@ COMMENT ON FUNCTION pgml.transform(jsonb, jsonb, jsonb[], boolean) IS
 COMMENT ON FUNCTION pgml.transform(text, jsonb, jsonb[], boolean) IS
 'As transform(jsonb, …, jsonb[]), with the task as a name or as an uncast JSON text.';
 
+COMMENT ON FUNCTION pgml.transform_stream(jsonb, jsonb, text, boolean) IS
+'Generates text for one input and gives it as it is made: each row is a JSON array with the new text of each sequence, "" where there is none.
+In the select list the rows arrive one by one (DECLARE a cursor, or psycopg''s stream()); in FROM, PostgreSQL collects them first. Ending the statement stops the generation.
+args as for transform; with {"details": true} an element is null or {"text", "finish_reason", "prompt_tokens", "completion_tokens"}.';
+COMMENT ON FUNCTION pgml.transform_stream(text, jsonb, text, boolean) IS
+'As transform_stream(jsonb, …), with the task as a name or as an uncast JSON text.';
+COMMENT ON FUNCTION pgml.transform_stream(jsonb, jsonb, jsonb[], boolean) IS
+'As transform_stream(jsonb, …, text), for one conversation as messages {"role", "content"}, or for several as arrays of messages.';
+COMMENT ON FUNCTION pgml.transform_stream(text, jsonb, jsonb[], boolean) IS
+'As transform_stream(jsonb, …, jsonb[]), with the task as a name or as an uncast JSON text.';
+
+COMMENT ON FUNCTION pgml.generate(text, text, jsonb) IS
+'What a project''s deployed model answers to a message, or how it goes on with a text; NULL for NULL.
+config: max_tokens, temperature (0: the most probable text), top_p, top_k, min_p, stop, seed, repetition_penalty, choices, and what else transform takes for the task.
+Errors: 42704 no such project, 55000 nothing deployed, 42809 its task generates no text, 22023 bad config.';
+COMMENT ON FUNCTION pgml.generate(text, text[], jsonb) IS
+'As generate(text, text, …) for many inputs at once, in order, NULL for NULL; they are computed together.';
+
 COMMENT ON FUNCTION pgml.predict(text, text) IS
 'The answer of a project''s deployed model to one input, for example {"label": "positive", "score": 0.98}; NULL for NULL.
 A pair is a JSON text: {"text": …, "text_pair": …}. Errors: 42704 no such project, 55000 nothing deployed.';
@@ -96,4 +114,4 @@ COMMENT ON VIEW pgml.jobs IS 'All jobs with how far they are: share done, steps 
 COMMENT ON VIEW pgml.overview IS 'The deployed model of each project and the rows it was tuned on.';
 COMMENT ON VIEW pgml.trained_models IS 'Finished models, newest first.';
 COMMENT ON VIEW pgml.deployed_models IS 'The model that answers for each project.';
-COMMENT ON VIEW pgml.loaded_models IS 'Models in the memory of the runtime: bytes, device, number of requests. Tuned models only for those who may see them.';
+COMMENT ON VIEW pgml.loaded_models IS 'Models in the memory of the runtime: bytes, device, number of requests; of an adapter its own bytes and the base that it shares. Tuned models only for those who may see them.';

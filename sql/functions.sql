@@ -26,6 +26,28 @@ CREATE FUNCTION pgml.transform(
 ) RETURNS jsonb
 LANGUAGE c VOLATILE PARALLEL RESTRICTED COST 10000 AS 'MODULE_PATHNAME', 'transform_text_json_wrapper';
 
+CREATE FUNCTION pgml.transform_stream(
+    task jsonb, args jsonb DEFAULT '{}', input text DEFAULT '', cache boolean DEFAULT false
+) RETURNS SETOF jsonb
+LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED COST 10000 ROWS 100 AS 'MODULE_PATHNAME', 'transform_stream_json_text_wrapper';
+CREATE FUNCTION pgml.transform_stream(
+    task text, args jsonb DEFAULT '{}', input text DEFAULT '', cache boolean DEFAULT false
+) RETURNS SETOF jsonb
+LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED COST 10000 ROWS 100 AS 'MODULE_PATHNAME', 'transform_stream_text_text_wrapper';
+CREATE FUNCTION pgml.transform_stream(
+    task jsonb, args jsonb DEFAULT '{}', inputs jsonb[] DEFAULT ARRAY[]::jsonb[], cache boolean DEFAULT false
+) RETURNS SETOF jsonb
+LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED COST 10000 ROWS 100 AS 'MODULE_PATHNAME', 'transform_stream_json_json_wrapper';
+CREATE FUNCTION pgml.transform_stream(
+    task text, args jsonb DEFAULT '{}', inputs jsonb[] DEFAULT ARRAY[]::jsonb[], cache boolean DEFAULT false
+) RETURNS SETOF jsonb
+LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED COST 10000 ROWS 100 AS 'MODULE_PATHNAME', 'transform_stream_text_json_wrapper';
+
+CREATE FUNCTION pgml.generate(project_name text, inputs text, config jsonb DEFAULT '{}') RETURNS text
+LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED COST 10000 AS 'MODULE_PATHNAME', 'generate_one_wrapper';
+CREATE FUNCTION pgml.generate(project_name text, inputs text[], config jsonb DEFAULT '{}') RETURNS text[]
+LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED COST 10000 AS 'MODULE_PATHNAME', 'generate_many_wrapper';
+
 CREATE FUNCTION pgml.predict(project_name text, input text) RETURNS jsonb
 LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 10000 AS 'MODULE_PATHNAME', 'predict_one_wrapper';
 CREATE FUNCTION pgml.predict(project_name text, inputs text[]) RETURNS jsonb

@@ -47,9 +47,9 @@ ORDER BY m.id DESC;
 
 -- The runtime knows a stored model by its digest; under which number it is stored here, this database knows.
 CREATE VIEW pgml.loaded_models WITH (security_invoker = true) AS
-SELECT COALESCE('pgml:' || m.id, l.name) AS name, l.task, l.bytes, l.device, l.uses, l.loaded_at, l.last_used_at, l.digest
+SELECT COALESCE('pgml:' || m.id, l.name) AS name, l.task, l.bytes, l.device, l.uses, l.loaded_at, l.last_used_at, l.digest, l.base
 FROM jsonb_to_recordset(pgml._loaded_models())
-     AS l(name text, task text, bytes bigint, device text, uses bigint, loaded_at timestamptz, last_used_at timestamptz, digest text)
+     AS l(name text, task text, bytes bigint, device text, uses bigint, loaded_at timestamptz, last_used_at timestamptz, digest text, base text)
 LEFT JOIN LATERAL (SELECT id FROM pgml.models WHERE models.digest = l.digest ORDER BY id LIMIT 1) m ON true
 WHERE l.digest IS NULL OR m.id IS NOT NULL
 ORDER BY l.last_used_at DESC;

@@ -81,7 +81,7 @@ pub fn last_job(project_id: i64) -> Result<Option<LastJob>> {
 
 /// The next model id. Taken before anything is written, so that the job's directory can carry it.
 pub fn next_model_id() -> Result<i64> {
-    scalar("SELECT pg_catalog.nextval('pgml.models_id_seq')", &[])
+    next_id("pgml.models_id_seq")
 }
 
 const FILES: &str = "
@@ -109,15 +109,23 @@ pub fn with_part(model_id: i64, path: &str, part: i32, take: impl FnOnce(&[u8]) 
 
 pub fn insert_part(model_id: i64, path: &str, part: i32, data: &[u8], size: i64, sha256: &str) -> Result<()> {
     const INSERT: &str = "
-        INSERT INTO pgml.files (model_id, path, part, data, size, sha256) VALUES ($1, $2, $3, $4, $5, $6)";
-    execute(INSERT, &[model_id.into(), path.into(), part.into(), data.into(), size.into(), sha256.into()])
+        INSERT INTO pgml.files (id, model_id, path, part, data, size, sha256) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    let id = next_id("pgml.files_id_seq")?;
+    execute(INSERT, &[id.into(), model_id.into(), path.into(), part.into(), data.into(), size.into(), sha256.into()])
 }
 
 pub fn insert_log(model_id: i64, project_id: i64, logs: Value) -> Result<()> {
     const INSERT: &str = "
-        INSERT INTO pgml.logs (model_id, project_id, created_at, logs)
-        VALUES ($1, $2, COALESCE(($3->>'timestamp')::timestamptz AT TIME ZONE current_setting('TimeZone'), clock_timestamp()), $3)";
-    execute(INSERT, &[model_id.into(), project_id.into(), JsonB(logs).into()])
+        INSERT INTO pgml.logs (id, model_id, project_id, created_at, logs)
+        VALUES ($1, $2, $3, COALESCE(($4->>'timestamp')::timestamptz AT TIME ZONE current_setting('TimeZone'), clock_timestamp()), $4)";
+    let id = next_id("pgml.logs_id_seq")?;
+    execute(INSERT, &[id.into(), model_id.into(), project_id.into(), JsonB(logs).into()])
+}
+
+// In a statement of its own: DROP EXTENSION locks a sequence before its table, and an INSERT that draws from the
+// sequence locks them the other way round, so the two could wait for each other.
+fn next_id(sequence: &str) -> Result<i64> {
+    scalar("SELECT pg_catalog.nextval($1::pg_catalog.regclass)", &[sequence.into()])
 }
 
 /// The name of the metric that says which of two models is better, and whether more is better.

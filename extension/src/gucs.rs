@@ -27,6 +27,8 @@ static MAX_JOBS: GucSetting<i32> = GucSetting::<i32>::new(1);
 static ON_DISCONNECT: GucSetting<OnDisconnect> = GucSetting::<OnDisconnect>::new(OnDisconnect::Continue);
 /// Default 0: as many threads as cores.
 static RUNTIME_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
+/// Default: above the encoders that people tune whole, of 110 or 125 million, and below what strains a small machine.
+static FULL_TUNING_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(200);
 /// Default a minute: importing torch from a cold disk can take half of it.
 static RUNTIME_START_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60);
 
@@ -39,6 +41,16 @@ pub fn init() {
         c"What becomes of a tuning job whose caller is gone.",
         c"continue: the job goes on and its model is recorded, not deployed. cancel: it stops.",
         &ON_DISCONNECT,
+        GucContext::Userset,
+        GucFlags::empty(),
+    );
+    GucRegistry::define_int_guc(
+        c"pgml.full_tuning_limit",
+        c"Parameters, in millions, above which a model is tuned with LoRA unless hyperparams say otherwise.",
+        c"LoRA trains and stores a few added weights. hyperparams.lora_config asks for it whatever the size; null there asks for full tuning.",
+        &FULL_TUNING_LIMIT,
+        0,
+        i32::MAX,
         GucContext::Userset,
         GucFlags::empty(),
     );
@@ -132,6 +144,11 @@ pub fn max_jobs() -> u32 {
 
 pub fn on_disconnect() -> OnDisconnect {
     ON_DISCONNECT.get()
+}
+
+/// In millions of parameters.
+pub fn full_tuning_limit() -> i32 {
+    FULL_TUNING_LIMIT.get()
 }
 
 pub fn runtime_threads() -> u32 {

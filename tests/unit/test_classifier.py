@@ -39,7 +39,7 @@ def test_a_head_in_another_order_is_kept_in_the_order_of_the_labels(tiny_model, 
     assert keeps_head
     assert reordered.config.id2label == dict(enumerate(LABELS))
     after = dict(zip(LABELS, reordered.eval()(**tokens).logits[0].tolist(), strict=True))
-    assert after == pytest.approx(before)
+    assert after == pytest.approx(before, abs=1e-5)  # the last digits depend on the order of summing
 
 
 @pytest.mark.parametrize("labels", [["a", "b", "c"], ["a", "b"], ["negative", "neutral", "other"]])

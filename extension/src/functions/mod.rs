@@ -3,4 +3,5 @@
 mod administration;
 mod deploy;
 mod transform;
+mod transform_stream;
 mod tune;

@@ -1,7 +1,7 @@
-//! `pgml.transform` and `pgml.predict`: inputs in, one JSON array out, in order.
+//! `pgml.transform`, `pgml.predict` and `pgml.generate`: inputs in, one JSON array out, in order.
 
 use crate::error::{Error, OrReport, Result};
-use crate::runtime::client;
+use crate::runtime::client::{self, Pieces};
 use crate::runtime::models::{self, Model};
 use pgrx::JsonB;
 use pgrx::prelude::*;
@@ -51,16 +51,26 @@ fn predict_many(project_name: &str, inputs: Vec<Option<String>>) -> JsonB {
     JsonB(predict(project_name, texts(inputs)).or_report())
 }
 
+#[pg_extern(sql = false)]
+fn generate_one(project_name: &str, input: &str, config: JsonB) -> Option<String> {
+    generate(project_name, vec![json!(input)], config.0).or_report().pop().flatten()
+}
+
+#[pg_extern(sql = false)]
+fn generate_many(project_name: &str, inputs: Vec<Option<String>>, config: JsonB) -> Vec<Option<String>> {
+    generate(project_name, texts(inputs), config.0).or_report()
+}
+
 fn texts(inputs: Vec<Option<String>>) -> Vec<Value> {
     inputs.into_iter().map(|text| text.map_or(Value::Null, Value::String)).collect()
 }
 
-fn documents(inputs: Vec<Option<JsonB>>) -> Vec<Value> {
+pub fn documents(inputs: Vec<Option<JsonB>>) -> Vec<Value> {
     inputs.into_iter().map(|document| document.map_or(Value::Null, |d| d.0)).collect()
 }
 
 // `task => '{"task": …}'` without a cast reaches the text form: PostgreSQL prefers text for a literal.
-fn task_object(task: &str) -> Result<Value> {
+pub fn task_object(task: &str) -> Result<Value> {
     if !task.trim_start().starts_with('{') {
         return Ok(json!({ "task": task }));
     }
@@ -71,19 +81,77 @@ fn task_object(task: &str) -> Result<Value> {
 }
 
 fn transform(task: Value, args: Option<JsonB>, format: &str, inputs: Vec<Value>) -> Result<Option<JsonB>> {
-    let mut task = object("task", task)?;
-    let args = object("args", args.map_or_else(|| json!({}), |a| a.0))?;
-    let model = match task.remove("model") {
-        Some(Value::String(name)) => Some(models::resolve(&name)?),
-        Some(_) => return Err(Error::invalid("\"model\" in argument \"task\" must be a text")),
-        None => None,
-    };
-    run(task, args, format, inputs, model.as_ref()).map(|results| Some(JsonB(results)))
+    let request = Request::new(task, args.map_or_else(|| json!({}), |a| a.0), format, inputs)?;
+    request.run().map(|results| Some(JsonB(results)))
 }
 
 fn predict(project: &str, inputs: Vec<Value>) -> Result<Value> {
+    Request::to(models::deployed(project)?, Map::new(), inputs).run()
+}
+
+/// The tasks whose models answer with text, as the registry names them.
+const GENERATING: [&str; 2] = ["conversation", "text_generation"];
+
+fn generate(project: &str, inputs: Vec<Value>, config: Value) -> Result<Vec<Option<String>>> {
     let model = models::deployed(project)?;
-    run(Map::new(), Map::new(), "text", inputs, Some(&model))
+    if let Model::Stored(stored) = &model
+        && !GENERATING.contains(&stored.task.as_str())
+    {
+        let message = format!("project \"{project}\" is for task {}, which generates no text", stored.task);
+        return Err(Error::new(PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE, message).hint("Use pgml.predict."));
+    }
+    let mut request = Request::to(model, object("config", config)?, inputs);
+    request.form = Some("text");
+    serde_json::from_value(request.run()?).map_err(Error::protocol)
+}
+
+/// What the server process is asked to run.
+pub struct Request {
+    task: Map<String, Value>,
+    args: Map<String, Value>,
+    /// `text` or `json`, as the inputs came.
+    format: String,
+    inputs: Vec<Value>,
+    /// `text`: plain strings are wanted instead of what the task's results are otherwise.
+    form: Option<&'static str>,
+    model: Option<Model>,
+}
+
+impl Request {
+    /// A request that names its task, and with it the model.
+    pub fn new(task: Value, args: Value, format: &str, inputs: Vec<Value>) -> Result<Self> {
+        let mut task = object("task", task)?;
+        let args = object("args", args)?;
+        let model = match task.remove("model") {
+            Some(Value::String(name)) => Some(models::resolve(&name)?),
+            Some(_) => return Err(Error::invalid("\"model\" in argument \"task\" must be a text")),
+            None => None,
+        };
+        Ok(Self { task, args, format: format.into(), inputs, form: None, model })
+    }
+
+    /// A request to a model, for the model's own task.
+    fn to(model: Model, args: Map<String, Value>, inputs: Vec<Value>) -> Self {
+        Self { task: Map::new(), args, format: "text".into(), inputs, form: None, model: Some(model) }
+    }
+
+    fn run(self) -> Result<Value> {
+        let answer = client::ask(self.header("transform"), self.payload().as_bytes(), self.model.as_ref())?;
+        serde_json::from_slice(&answer.payload).map_err(Error::protocol)
+    }
+
+    /// The results piece by piece, as they are made.
+    pub fn stream(self) -> Result<Pieces> {
+        client::Request::send(self.header("stream"), self.payload().as_bytes(), self.model.as_ref()).map(Pieces::of)
+    }
+
+    fn header(&self, operation: &str) -> Value {
+        json!({"op": operation, "task": self.task, "args": self.args, "inputs": self.format, "form": self.form})
+    }
+
+    fn payload(&self) -> String {
+        json!(self.inputs).to_string()
+    }
 }
 
 fn object(argument: &str, value: Value) -> Result<Map<String, Value>> {
@@ -92,17 +160,4 @@ fn object(argument: &str, value: Value) -> Result<Map<String, Value>> {
         Value::Null => Ok(Map::new()),
         _ => Err(Error::invalid(format!("argument \"{argument}\" must be a JSON object"))),
     }
-}
-
-fn run(
-    task: Map<String, Value>,
-    args: Map<String, Value>,
-    format: &str,
-    inputs: Vec<Value>,
-    model: Option<&Model>,
-) -> Result<Value> {
-    let header = json!({"op": "transform", "task": task, "args": args, "inputs": format});
-    let payload = Value::Array(inputs).to_string();
-    let answer = client::ask(header, payload.as_bytes(), model)?;
-    serde_json::from_slice(&answer.payload).map_err(Error::protocol)
 }

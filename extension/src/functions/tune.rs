@@ -61,7 +61,7 @@ fn tune(
     let project = project_name.map(str::trim).filter(|name| !name.is_empty());
     let arguments = Arguments {
         project: project.ok_or_else(|| Error::invalid("project_name cannot be NULL or empty")).or_report().into(),
-        task: task.map(|task| task.replace('-', "_")),
+        task: task.map(registry_task),
         relation: relation_name.map(str::to_string),
         label_column: y_column_name.or(former_y_column_name).map(str::to_string),
         model: model_name.map(str::to_string),
@@ -82,6 +82,12 @@ fn tune(
         spec.model_id,
         Some(end.metrics).filter(|m| !m.is_null()).map(JsonB),
     ))
+}
+
+/// The label of the enum `pgml.task` for a task as users write it.
+fn registry_task(task: &str) -> String {
+    let name = task.trim().to_lowercase().replace('-', "_");
+    if name == "conversational" { "conversation".into() } else { name }
 }
 
 fn run(mut arguments: Arguments) -> Result<(JobSpec, End)> {
@@ -156,6 +162,7 @@ fn check(
         "op": "check_tune", "project": arguments.project, "task": arguments.task, "relation": relation.to_json(relation_name),
         "y_column_name": arguments.label_column, "hyperparams": arguments.hyperparams, "test_size": arguments.test_size,
         "test_sampling": arguments.test_sampling, "job_directory": directory.path(),
+        "full_tuning_limit": gucs::full_tuning_limit(),
     });
     let mut plan = client::ask(header, b"", model)?.header["plan"].take();
     redact(&mut plan["hyperparams"]);
@@ -171,7 +178,9 @@ fn prepare(arguments: &Arguments, relation: &str, plan: &Value, directory: &JobD
 }
 
 fn announce(answer: &Value) {
-    answer["notices"].as_array().into_iter().flatten().filter_map(Value::as_str).for_each(error::notice);
+    let texts = |key: &str| answer[key].as_array().into_iter().flatten().filter_map(Value::as_str);
+    texts("warnings").for_each(error::warn);
+    texts("notices").for_each(error::notice);
 }
 
 /// Role and name of each column that the plan wants.

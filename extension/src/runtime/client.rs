@@ -1,7 +1,7 @@
 //! Requests to the server process. A session keeps its connection; an error that unwinds through a request closes it,
 //! and with that cancels the request on the other side.
 
-use super::models::Model;
+use super::models::{self, Model};
 use super::startup;
 use crate::catalog;
 use crate::error::{self, Error, Result};
@@ -14,23 +14,25 @@ thread_local! {
     static IDLE: RefCell<Option<Channel>> = const { RefCell::new(None) };
 }
 
-/// Sends a request and waits for its answer. `model` is put into the header, and its files are sent when the server lacks them.
-pub fn ask(mut header: Value, payload: &[u8], model: Option<&Model>) -> Result<Frame> {
-    header["model"] = model.map(Model::to_json).transpose()?.unwrap_or_default();
-    let mut channel = idle_connection().map_or_else(startup::connect, Ok)?;
-    let answer = exchange(&mut channel, &header, payload, model)?;
-    let outcome = match answer.header.get("error") {
+/// Sends a request and waits for its answer. `model` is put into the header.
+pub fn ask(header: Value, payload: &[u8], model: Option<&Model>) -> Result<Frame> {
+    let mut request = Request::send(header, payload, model)?;
+    let answer = request.receive()?;
+    request.finish();
+    outcome(answer)
+}
+
+fn outcome(answer: Frame) -> Result<Frame> {
+    match answer.header.get("error") {
         Some(error) => Err(Error::from_frame(error)),
         None => Ok(answer),
-    };
-    IDLE.with(|idle| idle.replace(Some(channel)));
-    outcome
+    }
 }
 
 /// Asks a server process that is running; `None` when none is.
 pub fn ask_if_running(header: &Value) -> Option<Frame> {
-    let mut channel = startup::connect_if_running()?;
-    exchange(&mut channel, header, b"", None).ok()
+    let channel = startup::connect_if_running()?;
+    Request::on(channel, header, b"", None).ok()?.receive().ok()
 }
 
 // A server process that was restarted since has closed the connection.
@@ -39,32 +41,95 @@ fn idle_connection() -> Option<Channel> {
     matches!(channel.fill(), Ok(Filled::Nothing)).then_some(channel)
 }
 
-fn exchange(channel: &mut Channel, header: &Value, payload: &[u8], model: Option<&Model>) -> Result<Frame> {
-    channel.send(header, payload).map_err(|_| startup::ended_while_answering())?;
-    loop {
-        let frame = channel.receive(None)?.ok_or_else(startup::ended_while_answering)?;
-        if let Some(text) = frame.header.get("notice").and_then(Value::as_str) {
-            error::notice(text);
-        } else if frame.header.get("need").is_some() {
-            send_files(channel, model)?;
-        } else {
-            return Ok(frame);
+/// A request that the server process is answering. Dropping it closes the connection, which cancels the request.
+pub struct Request {
+    channel: Channel,
+    /// The models that the server process may ask the files of.
+    models: Vec<Model>,
+}
+
+impl Request {
+    /// Sends a request, over the session's connection if it is free.
+    pub fn send(mut header: Value, payload: &[u8], model: Option<&Model>) -> Result<Self> {
+        header["model"] = model.map(Model::to_json).transpose()?.unwrap_or_default();
+        let channel = idle_connection().map_or_else(startup::connect, Ok)?;
+        Self::on(channel, &header, payload, model)
+    }
+
+    fn on(mut channel: Channel, header: &Value, payload: &[u8], model: Option<&Model>) -> Result<Self> {
+        channel.send(header, payload).map_err(|_| startup::ended_while_answering())?;
+        Ok(Self { channel, models: model.cloned().into_iter().collect() })
+    }
+
+    /// Waits for the next frame of the answer, which may be an error; gives the server process what it needs meanwhile.
+    fn receive(&mut self) -> Result<Frame> {
+        loop {
+            let frame = self.channel.receive(None)?.ok_or_else(startup::ended_while_answering)?;
+            let header = &frame.header;
+            match (header["notice"].as_str(), header["need"].as_str()) {
+                (Some(text), _) => error::notice(text),
+                (_, Some("files")) => self.send_files(header["digest"].as_str().unwrap_or_default())?,
+                (_, Some("model")) => self.send_model(header["name"].as_str().unwrap_or_default())?,
+                (_, Some(need)) => return Err(Error::protocol(format!("It needs \"{need}\"."))),
+                (None, None) => return Ok(frame),
+            }
         }
+    }
+
+    /// Keeps the connection for the next request. Only after the last frame of the answer.
+    fn finish(self) {
+        IDLE.with(|idle| idle.replace(Some(self.channel)));
+    }
+
+    // The base of an adapter: found as the caller, who may use it or not.
+    fn send_model(&mut self, name: &str) -> Result<()> {
+        let found = models::resolve_base(name).and_then(|model| Ok((model.to_json()?, model)));
+        let reply = match found {
+            Ok((described, model)) => {
+                self.models.push(model);
+                json!({"model": described})
+            }
+            Err(error) => json!({"error": error.to_frame()}),
+        };
+        self.channel.send(&reply, b"")
+    }
+
+    // The backend has the privileges on pgml.files; the server process has no connection to the database.
+    fn send_files(&mut self, digest: &str) -> Result<()> {
+        let stored = self.models.iter().find_map(|model| match model {
+            Model::Stored(model) if model.digest == digest => Some(model.id),
+            _ => None,
+        });
+        let id = stored.ok_or_else(|| Error::protocol("It asked for the files of a model that was not named."))?;
+        let files = catalog::files(id)?;
+        for path in files.as_array().into_iter().flatten().filter_map(|f| f["path"].as_str()) {
+            let header = json!({"file": path});
+            let mut part = 0;
+            while catalog::with_part(id, path, part, |data| self.channel.send(&header, data))? {
+                part += 1;
+            }
+        }
+        self.channel.send(&json!({"files_end": true}), b"")
     }
 }
 
-// The backend has the privileges on pgml.files; the server process has no connection to the database.
-fn send_files(channel: &mut Channel, model: Option<&Model>) -> Result<()> {
-    let Some(Model::Stored(model)) = model else {
-        return Err(Error::protocol("It asked for the files of a model that is not stored."));
-    };
-    let files = catalog::files(model.id)?;
-    for path in files.as_array().into_iter().flatten().filter_map(|f| f["path"].as_str()) {
-        let header = json!({"file": path});
-        let mut part = 0;
-        while catalog::with_part(model.id, path, part, |data| channel.send(&header, data))? {
-            part += 1;
-        }
+/// An answer that comes in pieces. Dropping it before the last cancels the request.
+pub struct Pieces(Option<Request>);
+
+impl Pieces {
+    pub fn of(request: Request) -> Self {
+        Self(Some(request))
     }
-    channel.send(&json!({"files_end": true}), b"")
+
+    /// Waits for the next piece; `None` after the last.
+    pub fn receive(&mut self) -> Result<Option<Vec<u8>>> {
+        let Some(mut request) = self.0.take() else { return Ok(None) };
+        let frame = request.receive()?;
+        if frame.header.get("piece").is_some() {
+            self.0 = Some(request);
+            return Ok(Some(frame.payload));
+        }
+        request.finish();
+        outcome(frame).map(|_| None)
+    }
 }

@@ -50,6 +50,14 @@ pub fn resolve(name: &str) -> Result<Model> {
     directory(name)?.ok_or_else(|| not_found(name))
 }
 
+/// Finds the base of an adapter by the name that `Model::name` gave it. Never a project: what it has deployed may change.
+pub fn resolve_base(name: &str) -> Result<Model> {
+    match name.strip_prefix("pgml:") {
+        Some(id) => stored_by_id(name, id),
+        None => directory(name)?.ok_or_else(|| not_found(name)),
+    }
+}
+
 /// The deployed model of a project, and nothing else.
 pub fn deployed(project: &str) -> Result<Model> {
     if let Some(model) = catalog::deployed_model(project)? {
