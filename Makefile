@@ -13,9 +13,9 @@ VENV = /opt/pgml
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: setup system extension
+.PHONY: setup system extension chat-model
 setup: system extension ## Install what is missing (packages, Rust, Python), build and install the extension
 	@tools/setup-venv runtime dev
 
@@ -26,10 +26,17 @@ extension: system
 	@tools/cargo build --release -p pgml --locked
 	@tools/install-extension
 
-.PHONY: demo cluster psql stop reset
+chat-model: setup
+	@tools/setup-chat-model
+
+.PHONY: demo demo-chat cluster psql stop reset
 demo: setup ## Tune a model on real data in a private cluster and predict with it (FRESH=1: tune again)
 	@tools/cluster start
 	@tools/demo
+
+demo-chat: chat-model ## Teach a chat model who it is, with LoRA, and talk to it (FRESH=1: teach again)
+	@tools/cluster start
+	@tools/demo-chat
 
 cluster: ## Start the private cluster below .pg/ and print how to reach it, as shell assignments
 	@$(MAKE) setup >&2
@@ -46,7 +53,7 @@ reset: ## Throw the private cluster and its data away
 	@tools/cluster reset
 
 .PHONY: test lint fmt bench
-test: setup ## Run all tests (PYTEST_ARGS="-k name": some)
+test: chat-model ## Run all tests (PYTEST_ARGS="-k name": some)
 	@tools/cargo test -p pgml-core --locked
 	@tools/run pytest $(PYTEST_ARGS)
 
@@ -63,7 +70,7 @@ fmt: setup ## Format the code
 	@tools/run ruff check --fix
 	@tools/run ruff format
 
-bench: setup ## Measure, in a cluster of its own
+bench: chat-model ## Measure, in a cluster of its own
 	@tools/run python -m tests.bench
 
 .PHONY: install lock clean

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-from tests.bench import measures
+from tests.bench import chat, measures
 from tests.bench.setting import Setting
 from tests.bench.table import Row, render
 
@@ -21,6 +21,9 @@ MEASURES = {
     "tune": measures.overhead_of_tune,
     "memory": measures.memory_of_idle_connections,
     "rows": measures.predict_row_by_row,
+    "chat-tune": chat.tuning_against_trl,
+    "chat": chat.sessions_at_once,
+    "adapters": chat.adapters_on_one_base,
 }
 
 

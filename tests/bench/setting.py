@@ -17,6 +17,7 @@ from tests.cluster import Database, make_database, throwaway
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "made_with_ml"
 MINILM = "all-MiniLM-L6-v2"
+SMOLLM2 = "SmolLM2-135M-Instruct"
 PROJECT = "SELECT status FROM pgml.tune('{name}', 'text-classification', 'projects_to_learn', y_column_name => 'tag', \
 model_name => '{model}', hyperparams => '{{\"training_args\": {{\"max_steps\": 5}}}}')"
 
@@ -34,10 +35,11 @@ class Setting(contextlib.ExitStack):
 
     @cached_property
     def models(self) -> Path:
-        """A directory with MiniLM and with a classifier of its size, readable by PostgreSQL's user."""
+        """A directory with MiniLM, a classifier of its size and SmolLM2, readable by PostgreSQL's user."""
         home = Path(tempfile.mkdtemp(prefix="pgml-bench-", dir="/tmp"))
         self.callback(shutil.rmtree, home, ignore_errors=True)
-        shutil.copytree(Path(os.environ["PGML_MODELS"]) / MINILM, home / MINILM)
+        for model in (MINILM, SMOLLM2):
+            shutil.copytree(Path(os.environ["PGML_MODELS"]) / model, home / model)
         script = ROOT / "tests" / "bench" / "classifier.py"
         subprocess.run([sys.executable, script, home / MINILM, home / "classifier"], check=True, capture_output=True)
         for path in [home, *home.rglob("*")]:

@@ -39,6 +39,23 @@ impl LogLine {
     }
 }
 
+/// The line that tells best why a child ended: its last error, or else its last line.
+#[derive(Default)]
+pub struct LastWords(Option<LogLine>);
+
+impl LastWords {
+    pub fn heed(&mut self, line: &LogLine) {
+        let is_known = self.0.as_ref().is_some_and(|last| last.level == Level::Error);
+        if line.level == Level::Error || !is_known {
+            self.0 = Some(line.clone());
+        }
+    }
+
+    pub fn take(&mut self) -> Option<LogLine> {
+        self.0.take()
+    }
+}
+
 /// Cuts a stream of bytes into lines; a line without end is cut at `LONGEST`, so that it cannot fill the memory.
 #[derive(Default)]
 pub struct LineBuffer {
@@ -98,6 +115,20 @@ mod tests {
         assert!(lines.iter().all(|l| l.level == Level::Plain));
         assert_eq!(buffer.finish().map(|l| l.message), Some("rest".to_string()));
         assert_eq!(buffer.finish(), None);
+    }
+
+    #[test]
+    fn the_last_words_are_the_last_error_or_the_last_line() {
+        let mut words = LastWords::default();
+        let mut after = |line: &str| {
+            words.heed(&LogLine::parse(line));
+            words.0.as_ref().map(|l| l.message.clone()).unwrap_or_default()
+        };
+        assert_eq!(after("first"), "first");
+        assert_eq!(after("second"), "second");
+        assert_eq!(after(r#"{"level": "ERROR", "message": "cause"}"#), "cause");
+        assert_eq!(after("afterwards"), "cause");
+        assert_eq!(after(r#"{"level": "ERROR", "message": "later cause"}"#), "later cause");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::{gucs, wait};
 use pgml_core::backoff::Backoff;
 use pgml_core::child::{self, ChildProcess, Output, describe_exit};
 use pgml_core::lock::FileLock;
-use pgml_core::log_lines::{Level, LineBuffer, LogLine};
+use pgml_core::log_lines::{LastWords, LineBuffer, LogLine};
 use pgml_core::paths;
 use pgml_core::state::{Phase, RuntimeState};
 use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime};
@@ -118,8 +118,8 @@ impl Supervisor {
             Err(cause) => return self.could_not_start(&cause),
         };
         self.publish(Phase::Starting, Some(server.pid()));
-        let mut words = LastWords::default();
-        let end = self.watch(&mut server, &arguments, &mut words);
+        let mut listener = Listener::default();
+        let end = self.watch(&mut server, &arguments, &mut listener);
         let was_ready = self.state.phase == Phase::Ready;
         let status = if matches!(end, End::Exited) { server.finish(GRACE) } else { server.end(GRACE) };
         self.state.last_exit = Some(match end {
@@ -127,7 +127,7 @@ impl Supervisor {
             End::Restart => "a restart that was asked for".into(),
             End::Shutdown => "the shutdown of the server".into(),
         });
-        (self.state.last_words, self.state.last_hint) = words.into_parts();
+        (self.state.last_words, self.state.last_hint) = listener.into_parts();
         match end {
             End::Exited => {
                 pgrx::log!("pgml runtime ended with {}", self.state.last_exit.as_deref().unwrap_or_default());
@@ -155,10 +155,10 @@ impl Supervisor {
     }
 
     /// Passes on what the server prints, and waits for its end or for a reason to end it.
-    fn watch(&mut self, server: &mut ChildProcess, arguments: &[String], words: &mut LastWords) -> End {
+    fn watch(&mut self, server: &mut ChildProcess, arguments: &[String], listener: &mut Listener) -> End {
         let mut greeting = Greeting::default();
         loop {
-            if self.drain(server, words) {
+            if self.drain(server, listener) {
                 return End::Exited;
             }
             if signals::must_end() {
@@ -177,12 +177,12 @@ impl Supervisor {
     }
 
     /// Passes on what the server printed. `true` when it ended.
-    fn drain(&mut self, server: &ChildProcess, words: &mut LastWords) -> bool {
+    fn drain(&mut self, server: &ChildProcess, listener: &mut Listener) -> bool {
         let mut buffer = [0; 8192];
         let has_ended = server.has_ended();
         loop {
             match server.log.as_ref().map(|pipe| pipe.read(&mut buffer)) {
-                Some(Ok(Some(n))) if n > 0 => words.hear(&buffer[..n]),
+                Some(Ok(Some(n))) if n > 0 => listener.hear(&buffer[..n]),
                 Some(Ok(None)) => return has_ended,
                 _ => return true,
             }
@@ -242,26 +242,30 @@ impl Greeting {
     }
 }
 
-/// Passes lines on to the server log and remembers the last that tells why a start failed.
+/// Passes lines on to the server log and remembers what tells why a start failed.
 #[derive(Default)]
-struct LastWords {
+struct Listener {
     lines: LineBuffer,
-    last: Option<LogLine>,
+    words: LastWords,
 }
 
-impl LastWords {
+impl Listener {
     fn hear(&mut self, bytes: &[u8]) {
-        for line in self.lines.push(bytes) {
-            report::log_line("pgml runtime", &line);
-            let keep = self.last.as_ref().is_some_and(|l| l.level == Level::Error) && line.level != Level::Error;
-            if !keep {
-                self.last = Some(line);
-            }
-        }
+        let lines = self.lines.push(bytes);
+        self.pass_on(lines);
     }
 
+    /// Message and hint of the last words.
     fn into_parts(mut self) -> (Option<String>, Option<String>) {
-        let last = self.lines.finish().or(self.last);
-        last.map_or((None, None), |line| (Some(line.message), line.hint))
+        let rest = self.lines.finish();
+        self.pass_on(rest);
+        self.words.take().map_or((None, None), |line| (Some(line.message), line.hint))
+    }
+
+    fn pass_on(&mut self, lines: impl IntoIterator<Item = LogLine>) {
+        for line in lines {
+            report::log_line("pgml runtime", &line);
+            self.words.heed(&line);
+        }
     }
 }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::gucs;
 use pgml_core::child::{self, ChildProcess, Output, PipeEnd, describe_exit};
 use pgml_core::frames::{Frame, FrameReader};
-use pgml_core::log_lines::{Level, LineBuffer, LogLine};
+use pgml_core::log_lines::{LastWords, LineBuffer, LogLine};
 use pgml_core::paths::JobFiles;
 use pgrx::PgSqlErrorCode;
 use std::time::Duration;
@@ -22,8 +22,7 @@ pub struct Trainer {
     process: ChildProcess,
     frames: FrameReader,
     lines: LineBuffer,
-    /// Why it ended, when it does so without a word: its last error, or its last line.
-    last_line: Option<LogLine>,
+    words: LastWords,
 }
 
 impl Trainer {
@@ -35,7 +34,7 @@ impl Trainer {
             Error::new(PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION, format!("could not start \"{python}\": {e}"))
                 .hint("Set pgml.python to an interpreter that has the package pgml[runtime].")
         })?;
-        Ok(Self { process, frames: FrameReader::default(), lines: LineBuffer::default(), last_line: None })
+        Ok(Self { process, frames: FrameReader::default(), lines: LineBuffer::default(), words: LastWords::default() })
     }
 
     /// Its pipes that are still open.
@@ -57,12 +56,7 @@ impl Trainer {
                 }
             }
         }
-        let last = lines.iter().rev().find(|l| l.level == Level::Error).or(lines.last());
-        if let Some(line) = last
-            && (line.level == Level::Error || self.last_line.as_ref().is_none_or(|l| l.level != Level::Error))
-        {
-            self.last_line = Some(line.clone());
-        }
+        lines.iter().for_each(|line| self.words.heed(line));
         lines
     }
 
@@ -99,7 +93,7 @@ impl Trainer {
             format!("the trainer ended with {how} before it was done"),
         )
         .hint("The server log has what it printed.");
-        if let Some(line) = self.last_line.take() {
+        if let Some(line) = self.words.take() {
             let hint = line.hint.or_else(|| install_hint(&gucs::python(), &line.message));
             error = error.detail(line.message).maybe_hint(hint);
         }
