@@ -4,23 +4,28 @@ COMMENT ON SCHEMA pgml IS 'Tuning and serving of language models. Start with pgm
 
 COMMENT ON FUNCTION pgml.tune(text, text, text, text, text, jsonb, real, pgml.sampling, boolean, boolean, boolean, text) IS
 'Tunes a model on the rows of a table or view, as a job that every session can watch in pgml.jobs and pgml.logs.
-task: text-classification or text-pair-classification. relation_name: read as the caller, in the caller''s snapshot.
+task: text-classification, text-pair-classification, conversation or text-generation. relation_name: read as the caller, in the caller''s snapshot.
 model_name: the base, as a project, ''pgml:<model id>'' or a directory below pgml.model_directories.
 y_column_name: the label, if hyperparams.dataset_args.class_column names none (_y_column_name: its former name).
-hyperparams: training_args (fields of Hugging Face TrainingArguments), dataset_args (text_column, class_column; text1_column, text2_column), tokenizer_args.
+hyperparams: training_args (fields of Hugging Face TrainingArguments), tokenizer_args, max_seq_length; dataset_args: text_column, class_column; text1_column, text2_column;
+for conversation system_column, user_column, assistant_column or messages_column ([{"role", "content"}, …]), and on_overflow (truncate, drop, error);
+prompt_template ({column} in braces); lora_config (fields of peft''s LoraConfig; null: tune all weights; absent: LoRA above pgml.full_tuning_limit); load_in_8bit, load_in_4bit.
 test_size: the share of rows held OUT for testing, above 1 their number. test_sampling: last, random, stratified by label; seeded by training_args.seed.
-automatic_deploy: deploy when f1 is at least that of the deployed model, in this transaction. wait: false returns once the job is recorded.
+automatic_deploy: deploy when f1 (classification) or loss (else) is at least as good as the deployed model''s, in this transaction. wait: false returns once the job is recorded.
 A call without relation_name repeats the project''s last job: rows, label, hyperparams; one without model_name tunes the same base. Errors: 22023 bad arguments, all at once; 42P01, 42703, 42501 relation, column, privilege; 57014 canceled.';
 
 COMMENT ON FUNCTION pgml.transform(jsonb, jsonb, text[], boolean) IS
 'Runs a model on an array of texts: one JSON array, in order, null for NULL.
 task: {"task": …, "model": …}; the task may be left out for a tuned model. args: arguments of the task, such as {"top_k": 3}.
-text-classification gives {"label", "score"} per input; the other tasks give what the Hugging Face pipelines give. cache: taken for compatibility, ignored.
+text-classification gives {"label", "score"} per input; conversation the answer; the other tasks give what the Hugging Face pipelines give.
+For generated text: max_tokens, temperature (0: the most probable text), top_p, top_k, min_p, stop, seed, n, repetition_penalty, choices (the answer is one of them), chat_template,
+return_full_text, continue_final_message, details ({"text", "finish_reason", "prompt_tokens", "completion_tokens"} instead of the text). cache: taken for compatibility, ignored.
 Errors: 22023 unknown task or argument, 42704 no such model.';
 COMMENT ON FUNCTION pgml.transform(text, jsonb, text[], boolean) IS
 'As transform(jsonb, …), with the task as a name or as an uncast JSON text.';
 COMMENT ON FUNCTION pgml.transform(jsonb, jsonb, jsonb[], boolean) IS
-'As transform(jsonb, …, text[]), for inputs of several parts: {"text", "text_pair"}, {"question", "context"}.';
+'As transform(jsonb, …, text[]), for inputs of several parts: {"text", "text_pair"}, {"question", "context"};
+for task conversation one conversation as messages {"role", "content"}, or several as arrays of messages.';
 COMMENT ON FUNCTION pgml.transform(text, jsonb, jsonb[], boolean) IS
 'As transform(jsonb, …, jsonb[]), with the task as a name or as an uncast JSON text.';
 
@@ -85,7 +90,7 @@ COMMENT ON COLUMN pgml.snapshots.digest IS 'sha256 of the used rows, in order, a
 COMMENT ON TABLE pgml.models IS 'One row a job of pgml.tune, and the model it made.';
 COMMENT ON COLUMN pgml.models.hyperparams IS 'As checked before the job; never with a token in it.';
 COMMENT ON COLUMN pgml.models.status IS 'queued, in_progress, successful, failed or cancelled.';
-COMMENT ON COLUMN pgml.models.metrics IS 'accuracy, f1 (macro), loss on the rows held out, classes, confusion_matrix, speed, memory in bytes.';
+COMMENT ON COLUMN pgml.models.metrics IS 'On the rows held out: loss; accuracy, f1 (macro), classes, confusion_matrix of a classifier; perplexity, token_accuracy of generated text. Parameters, speed, memory in bytes, FLOPs.';
 COMMENT ON COLUMN pgml.models.base_model IS 'What was tuned: a directory''s name, or pgml:<model id>.';
 COMMENT ON COLUMN pgml.models.error IS 'Why the job failed or was cancelled.';
 COMMENT ON COLUMN pgml.models.sqlstate IS 'SQLSTATE of that error.';
@@ -95,13 +100,13 @@ COMMENT ON COLUMN pgml.models.step IS 'Optimizer steps done.';
 COMMENT ON COLUMN pgml.models.max_steps IS 'Optimizer steps to do.';
 COMMENT ON COLUMN pgml.models.digest IS 'sha256 over path, size and sha256 of the files; names the model in the runtime''s cache.';
 COMMENT ON TABLE pgml.deployments IS 'Which model answers for a project: the latest row of the project.';
-COMMENT ON TABLE pgml.files IS 'The files of finished models, in parts of at most 4 MiB.';
+COMMENT ON TABLE pgml.files IS 'The files of finished models, in parts of at most 4 MiB. Of a model tuned with LoRA the adapter alone: pgml.json names its base.';
 COMMENT ON COLUMN pgml.files.part IS 'Number of the part, from 0.';
 COMMENT ON COLUMN pgml.files.size IS 'Bytes of the whole file.';
 COMMENT ON COLUMN pgml.files.sha256 IS 'sha256 of the whole file, in hexadecimal.';
 COMMENT ON TABLE pgml.logs IS 'What a training said, as it said it.';
 COMMENT ON COLUMN pgml.logs.created_at IS 'When it was said.';
-COMMENT ON COLUMN pgml.logs.logs IS 'loss, grad_norm, learning_rate, epoch, step, max_steps, timestamp; eval_* after an evaluation.';
+COMMENT ON COLUMN pgml.logs.logs IS 'loss, grad_norm, learning_rate, epoch, step, max_steps, timestamp; eval_* and eval_samples (prompt, wanted, answer) after an evaluation.';
 
 COMMENT ON SEQUENCE pgml.projects_id_seq IS 'Ids of pgml.projects.';
 COMMENT ON SEQUENCE pgml.snapshots_id_seq IS 'Ids of pgml.snapshots.';

@@ -36,7 +36,7 @@ def sockets(pid):
 def endless(model_directory):
     """A chat model that can go on for longer than a test takes."""
     home = model_directory / "endless"
-    shutil.copytree(model_directory / "endless", home)
+    shutil.copytree(model_directory / "llama-chat", home)
     for name, key in [("config.json", "max_position_embeddings"), ("tokenizer_config.json", "model_max_length")]:
         settings = json.loads((home / name).read_text())
         (home / name).write_text(json.dumps(settings | {key: 1_000_000}))
@@ -122,6 +122,7 @@ def test_a_lost_client(cursor, server):
     with socket.socket(fileno=os.dup(cursor.fileno())) as wire:
         wire.shutdown(socket.SHUT_RDWR)  # no goodbye
     server.stops_soon()
+    cursor.close()
 
 
 def test_a_killed_psql_that_printed_rows(database, server):

@@ -143,7 +143,7 @@ def test_limit_ends_a_stream(connection):
         ([{"role": "user"}], {}, "content"),
         ([{"role": "wizard", "content": "x"}], {}, "wizard"),
         ([*QUESTION, {"role": "assistant", "content": "I"}], {}, "assistant"),
-        ([[]], {}, "empty"),
+        ([[]], {}, "must have a message"),
         (QUESTION, {"max_tokens": 0}, "max_tokens"),
         (QUESTION, {"temprature": 0.1}, "temprature"),
         (QUESTION, {"top_p": 2}, "top_p"),

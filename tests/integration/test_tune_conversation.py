@@ -63,7 +63,7 @@ def test_generate_answers_with_the_adapter(talks, tuned):
     call = "SELECT pgml.generate('colours', %s, '{\"temperature\": 0, \"max_tokens\": 8}')"
     one = talks.value(call, "What colour is number 3?")
     assert isinstance(one, str)
-    many = talks.value(call, ["What colour is number 3?", None, "Hello"])
+    many = talks.value(call.replace("%s", "%s::text[]"), ["What colour is number 3?", None, "Hello"])
     assert many[:2] == [one, None]
     assert talks.value("SELECT pgml.generate('colours', NULL::text)") is None
 
