@@ -54,6 +54,7 @@ reset: ## Throw the private cluster and its data away
 
 .PHONY: test lint fmt bench
 test: chat-model ## Run all tests (PYTEST_ARGS="-k name": some)
+	@tools/setup-clients
 	@tools/cargo test -p pgml-core --locked
 	@tools/run pytest $(PYTEST_ARGS)
 

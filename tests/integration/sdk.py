@@ -1,0 +1,56 @@
+"""What the tests of the client share: how it reaches a database of the tests, and what it does there at the moment."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlencode
+
+from tests.cluster import Database, wait_until
+
+MODEL = "llama-chat"
+MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who are you? “Wörld”"}]
+GREEDY = {"max_tokens": 12, "temperature": 0}
+TALKER = "talker"
+ENDLESS = {"max_tokens": 500_000}
+
+
+def url_of(database: Database, user: str = "postgres") -> str:
+    """A URL that libpq and the outside clients understand alike."""
+    return f"postgresql:///{database.name}?{urlencode({'host': database.cluster.root, 'user': user})}"
+
+
+def running(database: Database) -> int:
+    """How many statements of clients generate at the moment."""
+    return database.value(
+        """SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND datname = current_database()
+           AND query LIKE 'SELECT pgml.transform%%' AND pid <> pg_backend_pid()"""
+    )
+
+
+def connected(database: Database) -> int:
+    return database.value(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgml' AND datname = current_database()"
+    )
+
+
+def wait_until_idle(database: Database, seconds: float = 2) -> None:
+    wait_until(lambda: not running(database), "the server to stop generating", seconds)
+
+
+@contextmanager
+def talker(model_directory: Path) -> Iterator[str]:
+    """A chat model below the directory that goes on for longer than a test takes."""
+    home = model_directory / TALKER
+    shutil.copytree(model_directory / MODEL, home)
+    for name, key in [("config.json", "max_position_embeddings"), ("tokenizer_config.json", "model_max_length")]:
+        settings = json.loads((home / name).read_text())
+        (home / name).write_text(json.dumps(settings | {key: 1_000_000}))
+    (home / "generation_config.json").write_text(json.dumps({"eos_token_id": None, "do_sample": True}))
+    try:
+        yield TALKER
+    finally:
+        shutil.rmtree(home)
