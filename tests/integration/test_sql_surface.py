@@ -17,6 +17,9 @@ TUNED = "TABLE(status text, task text, algorithm text, deployed boolean, model_i
 TRANSFORM = (
     "task {}, args jsonb DEFAULT '{{}}'::jsonb, inputs {}[] DEFAULT NULL::{}[], cache boolean DEFAULT false".format
 )
+STREAM = "task {}, args jsonb DEFAULT '{{}}'::jsonb, {}, cache boolean DEFAULT false".format
+STREAM_TEXT, STREAM_JSON = "input text DEFAULT ''::text", "inputs jsonb[] DEFAULT ARRAY[]::jsonb[]"
+GENERATE = "project_name text, inputs {}, config jsonb DEFAULT '{{}}'::jsonb".format
 DEPLOYED = "TABLE(project text, strategy text, algorithm text)"
 FUNCTIONS = {
     ("tune", TUNE): (TUNED, "v", "u"),
@@ -24,6 +27,12 @@ FUNCTIONS = {
     ("transform", TRANSFORM("text", "text", "text")): ("jsonb", "v", "r"),
     ("transform", TRANSFORM("jsonb", "jsonb", "jsonb")): ("jsonb", "v", "r"),
     ("transform", TRANSFORM("text", "jsonb", "jsonb")): ("jsonb", "v", "r"),
+    ("transform_stream", STREAM("jsonb", STREAM_TEXT)): ("SETOF jsonb", "v", "r"),
+    ("transform_stream", STREAM("text", STREAM_TEXT)): ("SETOF jsonb", "v", "r"),
+    ("transform_stream", STREAM("jsonb", STREAM_JSON)): ("SETOF jsonb", "v", "r"),
+    ("transform_stream", STREAM("text", STREAM_JSON)): ("SETOF jsonb", "v", "r"),
+    ("generate", GENERATE("text")): ("text", "v", "r"),
+    ("generate", GENERATE("text[]")): ("text[]", "v", "r"),
     ("predict", "project_name text, input text"): ("jsonb", "s", "r"),
     ("predict", "project_name text, inputs text[]"): ("jsonb", "s", "r"),
     ("deploy", "model_id bigint"): (DEPLOYED, "v", "u"),
@@ -65,6 +74,7 @@ SETTINGS = {
     "pgml.model_memory_limit": "sighup",
     "pgml.model_cache_limit": "sighup",
     "pgml.max_jobs": "sighup",
+    "pgml.full_tuning_limit": "user",
     "pgml.on_disconnect": "user",
     "pgml.runtime_threads": "sighup",
     "pgml.runtime_start_timeout": "sighup",
@@ -80,7 +90,7 @@ def test_functions_have_the_arguments_and_results_that_scripts_know(shared):
     assert {call: there.get(call) for call in FUNCTIONS} == FUNCTIONS
 
 
-@pytest.mark.parametrize("name", ["tune", "transform", "predict"])
+@pytest.mark.parametrize("name", ["tune", "transform", "transform_stream", "generate", "predict"])
 def test_functions_that_run_models_are_costly(shared, name):
     costs = shared.run("SELECT procost FROM pg_proc WHERE proname = %s AND pronamespace = 'pgml'::regnamespace", name)
     assert all(cost >= 10000 for (cost,) in costs)
