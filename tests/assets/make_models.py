@@ -39,6 +39,10 @@ SENTENCES = [
     "The quick brown fox jumps over the lazy dog 0 1 2 3 4 5 6 7 8 9.",
 ]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
 LABELS = ["negative", "neutral", "positive"]
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 
@@ -67,12 +71,14 @@ def wordpiece() -> PreTrainedTokenizerFast:
     )
 
 
-def bytelevel(end: str, pad: str | None = None) -> PreTrainedTokenizerFast:
-    """A GPT-like tokenizer: every text can be written with it; the end token is added only by T5, which also pads."""
+def bytelevel(
+    end: str, pad: str | None = None, more: list[str] | None = None, length: int = 128
+) -> PreTrainedTokenizerFast:
+    """A GPT-like tokenizer: every text can be written with it, and it adds no tokens by itself."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    special = [end] if pad is None else [pad, end]
+    special = [*([] if pad is None else [pad]), end, *(more or [])]
     trainer = trainers.BpeTrainer(
         vocab_size=400,
         special_tokens=special,
@@ -80,15 +86,12 @@ def bytelevel(end: str, pad: str | None = None) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(SENTENCES, trainer)
-    if pad is not None:
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"$A {end}", special_tokens=[(end, special.index(end))]
-        )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        model_max_length=128,
+        model_max_length=length,
         eos_token=end,
         pad_token=pad,
+        additional_special_tokens=more,
         model_input_names=["input_ids", "attention_mask"],
     )
 
@@ -128,9 +131,28 @@ def llama(model_class: type[PreTrainedModel], labels: list[str] | None = None) -
     return make
 
 
+def llama_chat(target: Path) -> Path:
+    """A decoder-only chat model, whose template adds no system message."""
+    tokenizer = bytelevel("<|im_end|>", pad="<|endoftext|>", more=["<|im_start|>"], length=512)
+    tokenizer.chat_template = CHATML
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=512,
+        bos_token_id=tokenizer.convert_tokens_to_ids("<|im_start|>"),
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **SIZE,
+    )
+    return _save(target, LlamaForCausalLM, config, tokenizer)
+
+
 def t5(target: Path) -> Path:
     """A small encoder-decoder."""
     tokenizer = bytelevel("</s>", pad="<pad>")
+    end = tokenizer.eos_token
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {end}", special_tokens=[(end, tokenizer.eos_token_id)]
+    )
     config = T5Config(
         vocab_size=len(tokenizer),
         d_model=32,
@@ -153,6 +175,7 @@ MODELS: dict[str, Callable[[Path], Path]] = {
     "bert-qa": bert(BertForQuestionAnswering),
     "bert-tokens": bert(BertForTokenClassification, ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]),
     "llama": llama(LlamaForCausalLM),
+    "llama-chat": llama_chat,
     "llama-classifier": llama(LlamaForSequenceClassification, LABELS),
     "t5": t5,
 }

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
 
 from pgml.runtime.errors import RuntimeFault
-from pgml.runtime.serving.directories import architectures, check_directory, fingerprint, weights_size
+from pgml.runtime.serving.directories import (
+    architectures,
+    check_directory,
+    fingerprint,
+    is_adapter,
+    own_task,
+    weights_size,
+)
 
 
 def fault(directory):
@@ -67,3 +75,33 @@ def test_size_and_architecture_are_read_from_the_files(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(RuntimeFault, match=r'file "config\.json" of model "acme" is not valid JSON'):
         architectures(str(tmp_path), "acme")
+
+
+def test_an_adapter_needs_no_config_but_weights(tmp_path):
+    (tmp_path / "adapter_config.json").write_text('{"task_type": "CAUSAL_LM"}')
+    assert fault(tmp_path).message == 'adapter "acme" holds no weights that can be read'
+    (tmp_path / "adapter_model.safetensors").touch()
+    check_directory(str(tmp_path), "acme")
+    assert is_adapter(str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    assert not is_adapter(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("files", "inputs", "task"),
+    [
+        ({"config.json": {"architectures": ["LlamaForCausalLM"]}}, ["text", None], "text-generation"),
+        ({"config.json": {"architectures": ["LlamaForCausalLM"]}}, [{"role": "user"}], "conversation"),
+        ({"config.json": {"architectures": ["LlamaForCausalLM"]}}, [[{"role": "user"}], None], "conversation"),
+        ({"config.json": {"architectures": ["BertForMaskedLM"]}}, [[]], "fill-mask"),
+        ({"config.json": {}, "pgml.json": {"task": "conversation"}}, ["text"], "conversation"),
+        ({"adapter_config.json": {"task_type": "SEQ_CLS"}}, ["text"], "text-classification"),
+        ({"adapter_config.json": {"task_type": "CAUSAL_LM"}}, ["text"], "text-generation"),
+        ({"adapter_config.json": {}, "pgml.json": {"task": "text-classification"}}, ["text"], "text-classification"),
+        ({"adapter_config.json": {}}, ["text"], None),
+    ],
+)
+def test_what_a_model_was_made_for(tmp_path, files, inputs, task):
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    assert own_task(str(tmp_path), "acme", inputs) == task

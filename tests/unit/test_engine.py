@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pgml.runtime.errors import Cancelled, RuntimeFault
-from pgml.runtime.serving.engine import Engine, ModelDirectory
+from pgml.runtime.serving.engine import Engine
+from pgml.runtime.serving.models import ModelDirectory
 from pgml.runtime.tasks import TaskSpec, text_classification
 
 TASK = TaskSpec("text-classification")
@@ -218,7 +219,7 @@ def test_a_cancelled_request_stops_at_its_next_batch(engine, directories):
     with pytest.raises(Cancelled):
         transform(engine, model, texts, cancelled=cancelled)
     assert len(calls) == 5
-    assert engine._entries.popitem()[1].running == 0
+    assert engine._models._entries.popitem()[1].running == 0
 
 
 def test_a_failing_request_leaves_the_model_usable(engine, directories):

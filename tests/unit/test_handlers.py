@@ -192,7 +192,7 @@ def test_closing_the_connection_cancels_a_long_request(connect, classifier, hand
     backend.close()
     start = time.monotonic()
     assert len(connect().transform(classifier, TEXTS)) == 2
-    while next(iter(handlers._engine._entries.values())).running:
+    while next(iter(handlers._engine._models._entries.values())).running:
         time.sleep(0.01)
     assert time.monotonic() - start < 5
 

@@ -11,7 +11,6 @@ from pgml.runtime.tasks import TaskSpec, pipelines
 CASES = {
     "feature-extraction": ("bert", {}),
     "fill-mask": ("bert-masked", {"top_k": 2}),
-    "text-generation": ("llama", {"max_new_tokens": 5, "do_sample": False}),
     "token-classification": ("bert-tokens", {"aggregation_strategy": "simple"}),
     "zero-shot-classification": ("bert-nli", {"candidate_labels": ["politics", "sports"]}),
 }
@@ -23,9 +22,9 @@ def load(tiny_model):
     return lambda task: pipelines.load(str(tiny_model(CASES[task][0])), TaskSpec(task))
 
 
-def run(model, inputs, cancelled=lambda: False, **args):
+def run(model, inputs, **args):
     results = [None] * len(inputs)
-    for finished in pipelines.run(model, inputs, args, cancelled):
+    for finished in pipelines.run(model, inputs, args, lambda: False):
         for position, result in finished:
             results[position] = result
     return results
@@ -62,11 +61,9 @@ def test_features_of_a_long_text_are_those_of_its_beginning(load):
     ("task", "args", "match"),
     [
         ("token-classification", {"aggregation_strategy": "best"}, "aggregation_strategy"),
-        ("text-generation", {"max_new_tokens": "5"}, "max_new_tokens"),
         ("zero-shot-classification", {"candidate_labels": 5}, "candidate_labels"),
         ("zero-shot-classification", {}, "needs labels"),
         ("fill-mask", {"top_k": "x"}, "top_k"),
-        ("text-generation", {"temperature": -1.0, "do_sample": True}, "does not take these arguments"),
     ],
 )
 def test_a_bad_argument_is_one_clear_error(load, task, args, match):
@@ -81,33 +78,9 @@ def test_a_text_without_mask_says_so(load):
     assert "No mask_token" in caught.value.detail
 
 
-def test_generation_stops_when_the_client_goes(load):
-    model = load("text-generation")
-    calls = []
-
-    def cancelled():
-        calls.append(1)
-        return len(calls) == 3
-
-    [[result]] = run(model, ["x"], cancelled, max_new_tokens=50, do_sample=False, return_full_text=False)
-    [[whole]] = run(model, ["x"], max_new_tokens=50, do_sample=False, return_full_text=False)
-    assert len(calls) == 3
-    assert whole["generated_text"].startswith(result["generated_text"][:2])
-    assert len(result["generated_text"]) < len(whole["generated_text"])
-
-
-def test_generation_stops_at_a_string(load):
-    model = load("text-generation")
-    [[whole]] = run(model, ["x"], max_new_tokens=20, do_sample=False, return_full_text=False)
-    stop = whole["generated_text"][5:7]
-    [[stopped]] = run(model, ["x"], max_new_tokens=20, do_sample=False, return_full_text=False, stop_strings=[stop])
-    assert stop in stopped["generated_text"]
-    assert len(stopped["generated_text"]) < len(whole["generated_text"])
-
-
 def test_a_model_of_another_kind_is_refused(tiny_model):
-    with pytest.raises(RuntimeFault, match="cannot be used for text-generation") as caught:
-        pipelines.load(str(tiny_model("t5")), TaskSpec("text-generation"))
+    with pytest.raises(RuntimeFault, match="cannot be used for fill-mask") as caught:
+        pipelines.load(str(tiny_model("t5")), TaskSpec("fill-mask"))
     assert caught.value.detail == 'It is a model of type "t5".'
 
 

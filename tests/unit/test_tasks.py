@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from pgml.runtime.errors import RuntimeFault
-from pgml.runtime.tasks import TASKS, TaskSpec, parse_task, task_module, task_of_architecture
+from pgml.runtime.tasks import GENERATION_TASKS, TASKS, TaskSpec, notices, parse_task, task_module, task_of_architecture
 from pgml.runtime.tasks.arguments import BOOLEAN, COUNT_OR_NULL, check_arguments, one_of
 
 
@@ -20,6 +20,8 @@ from pgml.runtime.tasks.arguments import BOOLEAN, COUNT_OR_NULL, check_arguments
         ("Text_Pair-Classification", "text-pair-classification"),
         ("sentiment-analysis", "text-classification"),
         ("ner", "token-classification"),
+        ("conversational", "conversation"),
+        ("text_generation", "text-generation"),
     ],
 )
 def test_names_are_read_with_either_dash(name, canonical):
@@ -30,7 +32,8 @@ def test_names_are_read_with_either_dash(name, canonical):
 def test_every_task_has_a_module_of_the_same_shape(name):
     module = task_module(name)
     assert callable(module.load)
-    assert callable(module.run)
+    functions = ("read", "prompt", "result") if name in GENERATION_TASKS else ("run",)
+    assert all(callable(getattr(module, function)) for function in functions)
 
 
 def test_an_unknown_task_names_the_nearest():
@@ -81,6 +84,20 @@ def test_code_of_a_model_may_be_declined_explicitly():
     assert parse_task({"task": "ner", "trust_remote_code": False}, None)[1] == {}
 
 
+def test_what_was_for_the_hub_is_ignored():
+    task = {"task": "ner", "token": "hf_secret", "revision": "main", "trust_remote_code": "false", "stride": 1}
+    assert parse_task(task, None) == (TaskSpec("token-classification"), {"stride": 1})
+
+
+@pytest.mark.parametrize(("value", "count"), [(True, 1), ("true", 1), (False, 0), ("False", 0), (None, 0)])
+def test_weights_of_a_few_bits_are_a_notice(value, count):
+    task = {"task": "conversation", "load_in_8bit": value}
+    spec, arguments = parse_task(task, None)
+    assert arguments == {}
+    assert len(notices(task, spec)) == count
+    assert all("float32" in notice for notice in notices(task, spec))
+
+
 @pytest.mark.parametrize(
     ("architecture", "task"),
     [
@@ -107,6 +124,11 @@ def test_unknown_arguments_are_told_at_once_with_the_nearest_names():
     assert caught.value.message == 'unknown arguments "function_apply", "topk" for ner'
     assert 'Perhaps you meant "top_k" for "topk".' in caught.value.hint
     assert "Valid are: function_to_apply, return_all_scores, top_k." in caught.value.hint
+
+
+def test_unknown_names_and_wrong_values_are_one_error():
+    with pytest.raises(RuntimeFault, match='unknown argument "topk" for ner; "top_k" must be a positive integer'):
+        check_arguments({"topk": 1, "top_k": 0}, KINDS, "ner")
 
 
 @pytest.mark.parametrize("value", ["x", 0, -1, 1.5, True])

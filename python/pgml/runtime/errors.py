@@ -17,6 +17,7 @@ INVALID_PARAMETER_VALUE = "22023"
 INSUFFICIENT_PRIVILEGE = "42501"
 FEATURE_NOT_SUPPORTED = "0A000"
 UNDEFINED_FILE = "58P01"
+OBJECT_NOT_IN_PREREQUISITE_STATE = "55000"
 DISK_FULL = "53100"
 OUT_OF_MEMORY = "53200"
 QUERY_CANCELED = "57014"
@@ -55,6 +56,16 @@ class Cancelled(RuntimeFault):
 
     def __init__(self) -> None:
         super().__init__("canceling request because the client went away", sqlstate=QUERY_CANCELED)
+
+
+def fault_of(error: dict[str, Any]) -> RuntimeFault:
+    """The fault that the other side sent: `error` is what an error frame holds."""
+    return RuntimeFault(
+        str(error.get("message")),
+        sqlstate=str(error.get("sqlstate") or INTERNAL_ERROR),
+        detail=error.get("detail"),
+        hint=error.get("hint"),
+    )
 
 
 def redact(text: str) -> str:

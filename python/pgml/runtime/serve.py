@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pgml import __version__
 from pgml.runtime import frames, logs
 from pgml.runtime.environment import prepare_environment, share_processors
-from pgml.runtime.errors import PROTOCOL_VIOLATION, Cancelled, RuntimeFault, as_fault
+from pgml.runtime.errors import PROTOCOL_VIOLATION, Cancelled, RuntimeFault, as_fault, fault_of
 
 if TYPE_CHECKING:
     from pgml.runtime.serving.handlers import Handlers
@@ -76,13 +76,35 @@ class Connection:
                 pass
             raise
 
+    def resolve(self, name: str) -> dict[str, Any]:
+        """Ask the client for the model of a name."""
+        self._send({"need": "model", "name": name})
+        frame = frames.read_frame(self._stream)
+        if frame is None:
+            raise ConnectionError("client closed its connection instead of naming a model")
+        header, _ = frame
+        error, model = header.get("error"), header.get("model")
+        if isinstance(error, dict):
+            raise fault_of(error)
+        if not isinstance(model, dict):
+            raise RuntimeFault("expected a model frame", sqlstate=PROTOCOL_VIOLATION)
+        return model
+
+    def notify(self, message: str) -> None:
+        """Send a notice."""
+        self._send({"notice": message})
+
+    def send_piece(self, row: list[Any]) -> None:
+        """Send a row of a stream."""
+        self._send({"piece": True}, frames.encode(row))
+
     def cancelled(self) -> bool:
         """Whether the client has closed its end."""
         try:
             return not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
-        except ConnectionError:
+        except OSError:  # also a socket that this process has just closed
             return True
 
     def _next_part(self) -> tuple[str | None, bytes]:

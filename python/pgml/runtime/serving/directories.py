@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from pgml.runtime.errors import FEATURE_NOT_SUPPORTED, INVALID_PARAMETER_VALUE, UNDEFINED_FILE, RuntimeFault
+from pgml.runtime.tasks import task_of_architecture
 
 Fingerprint = tuple[tuple[str, int, int], ...]
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_TASKS = {"CAUSAL_LM": "text-generation", "SEQ_CLS": "text-classification"}
+"""What an adapter is for that pgml did not tune, by its task_type."""
 
 
 def check_directory(path: str, name: str) -> None:
@@ -18,6 +25,9 @@ def check_directory(path: str, name: str) -> None:
     if not directory.is_dir():
         raise RuntimeFault(f'model directory "{name}" does not exist', sqlstate=UNDEFINED_FILE)
     files = {entry.name for entry in os.scandir(directory)}
+    if ADAPTER_CONFIG in files and "config.json" not in files:
+        _check_adapter(files, name)
+        return
     if "config.json" not in files:
         raise RuntimeFault(
             f'"{name}" is not a transformers model directory',
@@ -40,6 +50,20 @@ def check_directory(path: str, name: str) -> None:
     )
 
 
+def _check_adapter(files: set[str], name: str) -> None:
+    if ADAPTER_WEIGHTS not in files:
+        raise RuntimeFault(
+            f'adapter "{name}" holds no weights that can be read',
+            sqlstate=UNDEFINED_FILE,
+            detail=f"It has no {ADAPTER_WEIGHTS}.",
+        )
+
+
+def is_adapter(path: str) -> bool:
+    """Whether a checked directory holds an adapter, which needs a base model."""
+    return not Path(path, "config.json").exists()
+
+
 def fingerprint(path: str) -> Fingerprint:
     """Changes when a file of the directory is replaced, changed, added or removed."""
     stats = [(entry.name, entry.stat()) for entry in os.scandir(path) if entry.is_file()]
@@ -49,6 +73,24 @@ def fingerprint(path: str) -> Fingerprint:
 def weights_size(path: str) -> int:
     """Bytes of the weights on disk."""
     return sum(file.stat().st_size for file in Path(path).glob("*.safetensors"))
+
+
+def own_task(path: str, name: str, inputs: list[Any]) -> str | None:
+    """The task that a model was made for; a decoder continues texts and answers messages."""
+    task = pgml_settings(path, name).get("task")
+    if task is None and is_adapter(path):
+        kind = str(read_json(Path(path, ADAPTER_CONFIG), name).get("task_type"))
+        task = ADAPTER_TASKS.get(kind)
+    elif task is None:
+        task = task_of_architecture(architectures(path, name))
+    is_text = all(isinstance(value, (str, NoneType)) for value in inputs)
+    return "conversation" if task == "text-generation" and not is_text else task
+
+
+def pgml_settings(path: str, name: str) -> dict[str, Any]:
+    """What pgml wrote into a model that it tuned; empty for any other."""
+    file = Path(path, "pgml.json")
+    return read_json(file, name) if file.exists() else {}
 
 
 def architectures(path: str, name: str) -> list[str]:

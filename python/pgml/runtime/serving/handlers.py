@@ -10,17 +10,21 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from pgml.runtime import frames
-from pgml.runtime.errors import INVALID_PARAMETER_VALUE, PROTOCOL_VIOLATION, RuntimeFault
+from pgml.runtime.errors import FEATURE_NOT_SUPPORTED, INVALID_PARAMETER_VALUE, PROTOCOL_VIOLATION, RuntimeFault
+from pgml.runtime.generation.requests import TextRequest
 from pgml.runtime.nearest import quoted_list
-from pgml.runtime.serving.directories import architectures, check_directory
-from pgml.runtime.serving.engine import Engine, ModelDirectory
+from pgml.runtime.serving import bases
+from pgml.runtime.serving.directories import check_directory, is_adapter, own_task
+from pgml.runtime.serving.engine import Engine
+from pgml.runtime.serving.models import ModelDirectory
 from pgml.runtime.serving.store import Parts, Store, StoredModel, link_files
-from pgml.runtime.tasks import parse_task, task_of_architecture
+from pgml.runtime.tasks import GENERATION_TASKS, TaskSpec, notices, parse_task
 from pgml.runtime.tasks.loading import default_device
 
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "datasets", "numpy", "pyarrow")
@@ -35,8 +39,20 @@ class Client(Protocol):
         """Ask for the files of a stored model."""
         ...
 
+    def resolve(self, name: str) -> dict[str, Any]:
+        """Ask for the model of a name; a fault says why there is none."""
+        ...
+
+    def notify(self, message: str) -> None:
+        """Tell the user something beside the answer."""
+        ...
+
+    def send_piece(self, row: list[Any]) -> None:
+        """Send a part of the answer of a stream."""
+        ...
+
     def cancelled(self) -> bool:
-        """Whether nobody waits for the answer any more."""
+        """Whether nobody waits for the answer any more; any thread may ask."""
         ...
 
 
@@ -51,6 +67,7 @@ class Handlers:
             "check_tune": self._check_tune,
             "prepare": self._prepare,
             "status": self._status,
+            "stream": self._stream,
             "transform": self._transform,
         }
 
@@ -66,6 +83,33 @@ class Handlers:
         return operation(header, payload, client)
 
     def _transform(self, header: dict[str, Any], payload: bytes, client: Client) -> Answer:
+        with self._called(header, payload, client) as call:
+            if call.spec.name in GENERATION_TASKS:
+                request = call.text_request()
+                with closing(self._engine.generate(call.directory, request, client.cancelled)) as rows:
+                    results = request.results(rows)
+            else:
+                args = {**call.defaults, **call.args}
+                results = self._engine.transform(call.directory, call.spec, call.inputs, args, client.cancelled)
+        return {"ok": True}, frames.encode(results)
+
+    def _stream(self, header: dict[str, Any], payload: bytes, client: Client) -> Answer:
+        with self._called(header, payload, client) as call:
+            if call.spec.name not in GENERATION_TASKS:
+                raise RuntimeFault(
+                    f"task {call.spec.name} cannot be streamed",
+                    sqlstate=FEATURE_NOT_SUPPORTED,
+                    hint=f"Use pgml.transform; tasks that can be streamed are: {quoted_list(GENERATION_TASKS)}.",
+                )
+            request = call.text_request()
+            with closing(self._engine.generate(call.directory, request, client.cancelled)) as rows:
+                for row in request.rows(rows):
+                    client.send_piece(row)
+        return {"ok": True}, b""
+
+    @contextmanager
+    def _called(self, header: dict[str, Any], payload: bytes, client: Client) -> Iterator[_Call]:
+        """What `transform` and `stream` are asked to do, with the model's files at hand."""
         task, args, model = _typed(header, "task", dict), _typed(header, "args", dict), header.get("model")
         inputs = frames.decode(payload)
         if not isinstance(inputs, list):
@@ -77,9 +121,11 @@ class Handlers:
                 hint=f'Name one: task => \'{{"task": "{task.get("task", "…")}", "model": "…"}}\'.',
             )
         with self._directory(model, client) as directory:
-            spec, defaults = parse_task(task, None if task.get("task") else _own_task(model, directory))
-            results = self._engine.transform(directory, spec, inputs, {**defaults, **args}, client.cancelled)
-        return {"ok": True}, frames.encode(results)
+            own = None if task.get("task") else model.get("task") or own_task(directory.path, directory.name, inputs)
+            spec, defaults = parse_task(task, own)
+            for notice in notices(task, spec):
+                client.notify(notice)
+            yield _Call(directory, spec, inputs, defaults, args, plain=header.get("form") == "text")
 
     def _check_tune(self, header: dict[str, Any], payload: bytes, client: Client) -> Answer:
         from pgml.runtime.tuning.check import check_tune  # noqa: PLC0415 only tuning needs what it imports
@@ -87,7 +133,7 @@ class Handlers:
         model = header.get("model")
         if model is None:
             return {"ok": True, "plan": check_tune(header, None)}, b""
-        with self._directory(model, client) as directory:
+        with self._whole_directory(model, client) as directory:
             base = directory.path
             if directory.digest:  # the trainer may start when the cache has evicted the model
                 base = str(Path(_typed(header, "job_directory", str), "base"))
@@ -113,7 +159,36 @@ class Handlers:
 
     @contextmanager
     def _directory(self, model: dict[str, Any], client: Client) -> Iterator[ModelDirectory]:
-        """The checked directory of a model, fetched if need be."""
+        """The checked directory of a model, fetched if need be, and that of its base if it is an adapter."""
+        with self._own_directory(model, client) as directory:
+            if not is_adapter(directory.path):
+                yield directory
+                return
+            base = bases.base_of(directory)
+            with bases.explained(base, directory.name):
+                resolved = client.resolve(base.name)
+            with self._whole_directory(resolved, client, lambda: bases.explained(base, directory.name)) as found:
+                bases.check_unchanged(base, directory.name, found.path)
+                yield replace(directory, base=found)
+
+    @contextmanager
+    def _whole_directory(
+        self, model: dict[str, Any], client: Client, guard: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> Iterator[ModelDirectory]:
+        """The directory of a model that is no adapter; `guard` is around whatever finds it."""
+        with ExitStack() as stack:
+            with guard():
+                directory = stack.enter_context(self._own_directory(model, client))
+                if is_adapter(directory.path):
+                    raise RuntimeFault(
+                        f'model "{directory.name}" is an adapter, which cannot be a base',
+                        sqlstate=FEATURE_NOT_SUPPORTED,
+                        hint="Name the model that the adapter was tuned on.",
+                    )
+            yield directory
+
+    @contextmanager
+    def _own_directory(self, model: dict[str, Any], client: Client) -> Iterator[ModelDirectory]:
         if model.get("kind") == "stored":
             stored = StoredModel.from_request(model)
             with self._store.use(stored, lambda: client.fetch(stored.digest)) as path:
@@ -127,9 +202,19 @@ class Handlers:
             raise RuntimeFault(f'unknown kind of model "{model.get("kind")}"', sqlstate=PROTOCOL_VIOLATION)
 
 
-def _own_task(model: dict[str, Any], directory: ModelDirectory) -> str | None:
-    """The task that a model was made for."""
-    return model.get("task") or task_of_architecture(architectures(directory.path, directory.name))
+@dataclass(frozen=True)
+class _Call:
+    """A request to use a model."""
+
+    directory: ModelDirectory
+    spec: TaskSpec
+    inputs: list[Any]
+    defaults: dict[str, Any]
+    args: dict[str, Any]
+    plain: bool
+
+    def text_request(self) -> TextRequest:
+        return TextRequest(self.spec, self.inputs, self.defaults, self.args, plain=self.plain)
 
 
 def _typed(header: dict[str, Any], key: str, kind: type) -> Any:

@@ -11,6 +11,21 @@ A task module has two functions and knows nothing of sockets, requests and table
         the steps of a long one. Inputs are never null and never empty; `cancelled` is for steps that take seconds.
 
 To add a task, copy the smallest module (`translation.py`) and name it in TASKS.
+
+The tasks that write text token by token (GENERATION_TASKS) are computed together, by `pgml.runtime.generation`. Their
+modules have, instead of `run`:
+
+    read(inputs: list, arguments: dict) -> (items, whether they are one)
+        Check the inputs; each item is one prompt, and null for null.
+
+    prompt(model: LoadedModel, item, settings: Settings) -> Prompt
+        The tokens of an item, and what limits its answer.
+
+    result(answers: list, item, arguments: dict) -> Any
+        The result of an item.
+
+    attach(directory: str, task: TaskSpec, base: LoadedModel) -> LoadedModel
+        Read an adapter onto its base.
 """
 
 from __future__ import annotations
@@ -25,18 +40,20 @@ from pgml.runtime.errors import FEATURE_NOT_SUPPORTED, INVALID_PARAMETER_VALUE, 
 from pgml.runtime.nearest import nearest, quoted_list
 
 TASKS = {
+    "conversation": "conversation",
     "feature-extraction": "pipelines",
     "fill-mask": "pipelines",
     "question-answering": "question_answering",
     "summarization": "summarization",
     "text-classification": "text_classification",
-    "text-generation": "pipelines",
+    "text-generation": "text_generation",
     "text-pair-classification": "text_classification",
     "token-classification": "pipelines",
     "translation": "translation",
     "zero-shot-classification": "pipelines",
 }
-ALIASES = {"ner": "token-classification", "sentiment-analysis": "text-classification"}
+GENERATION_TASKS = frozenset({"conversation", "text-generation"})
+ALIASES = {"conversational": "conversation", "ner": "token-classification", "sentiment-analysis": "text-classification"}
 TRANSLATION = re.compile(r"translation-([a-z]+)-to-([a-z]+)")
 """Translation with the languages in its name, as in `translation_en_to_fr`."""
 ARCHITECTURES = {
@@ -49,8 +66,13 @@ ARCHITECTURES = {
 }
 """What a directory is for, by how the class in its config.json ends. A seq2seq model does not tell."""
 
-LOADING_KEYS = ("device", "dtype", "model", "task", "torch_dtype")
+LOADING_KEYS = ("device", "dtype", "load_in_4bit", "load_in_8bit", "model", "task", "torch_dtype")
 """Keys of a task object that say how to load the model. All others are arguments of the task."""
+
+IGNORED_KEYS = ("revision", "token", "trust_remote_code", "use_auth_token")
+"""Keys that were for the Hub, which is never asked."""
+
+QUANTISED = ("load_in_4bit", "load_in_8bit")
 
 Results = list[tuple[int, Any]]
 
@@ -96,18 +118,24 @@ def parse_task(task: dict[str, Any], default: str | None) -> tuple[TaskSpec, dic
         )
     if not isinstance(name, str):
         raise RuntimeFault("task must be a string", sqlstate=INVALID_PARAMETER_VALUE)
-    if task.get("trust_remote_code"):
+    if _is_set(task.get("trust_remote_code")):
         raise RuntimeFault(
             'task sets "trust_remote_code", which is not allowed',
             sqlstate=FEATURE_NOT_SUPPORTED,
             detail="Code that comes with a model is never run.",
         )
-    arguments = {key: value for key, value in task.items() if key not in (*LOADING_KEYS, "trust_remote_code")}
+    arguments = {key: value for key, value in task.items() if key not in (*LOADING_KEYS, *IGNORED_KEYS)}
     canonical = _canonical_name(name)
     if match := TRANSLATION.fullmatch(canonical):
         canonical = "translation"
         arguments = {"src_lang": match[1], "tgt_lang": match[2], **arguments}
     return TaskSpec(canonical, _dtype(task), _device(task)), arguments
+
+
+def notices(task: dict[str, Any], spec: TaskSpec) -> list[str]:
+    """What of a task object is done otherwise."""
+    wanted = [key for key in QUANTISED if _is_set(task.get(key))]
+    return [f'model is used in {spec.dtype}: "{key}" needs a library that is for GPUs only' for key in wanted]
 
 
 def task_of_architecture(architectures: list[str]) -> str | None:
@@ -117,6 +145,11 @@ def task_of_architecture(architectures: list[str]) -> str | None:
             if architecture.endswith(ending):
                 return task
     return None
+
+
+def _is_set(value: Any) -> bool:
+    """Whether a switch is on, which old clients write as a text."""
+    return value not in (None, False, 0) and str(value).strip().lower() not in ("false", "0", "")
 
 
 def _canonical_name(name: str) -> str:

@@ -41,8 +41,16 @@ def one_of(*words: str) -> Kind:
 
 
 def check_arguments(args: dict[str, Any], kinds: dict[str, Kind], task: str) -> None:
-    """Refuse unknown names, then wrong types."""
-    check_names(args, kinds, "argument", task)
-    wrong = [f'"{name}" must be {kinds[name].words}' for name, value in args.items() if not kinds[name].accepts(value)]
+    """Refuse unknown names and wrong values, all in one error."""
+    wrong = [
+        f'"{name}" must be {kinds[name].words}'
+        for name, value in args.items()
+        if name in kinds and not kinds[name].accepts(value)
+    ]
+    try:
+        check_names(args, kinds, "argument", task)
+    except RuntimeFault as fault:
+        message = "; ".join([fault.message, *wrong])
+        raise RuntimeFault(message, sqlstate=fault.sqlstate, hint=fault.hint) from None
     if wrong:
         raise RuntimeFault(f"invalid argument for {task}: {'; '.join(wrong)}", sqlstate=INVALID_PARAMETER_VALUE)

@@ -12,8 +12,12 @@ import torch
 from transformers import AutoTokenizer
 
 from pgml.runtime.errors import FEATURE_NOT_SUPPORTED, INVALID_PARAMETER_VALUE, RuntimeFault
+from pgml.runtime.generation.adapters import merged
 from pgml.runtime.serving.directories import read_json
 from pgml.runtime.tasks import LoadedModel, TaskSpec
+
+HEADS = ("classifier.", "pre_classifier.", "score.", "pooler.", "bert.pooler.", "classification_head.")
+"""Weights that an adapter brings along where its base has none."""
 
 SAFE = {"local_files_only": True, "trust_remote_code": False}
 
@@ -23,12 +27,22 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def load_pretrained(auto_class: Any, directory: str, task: TaskSpec, optional: tuple[str, ...] = ()) -> LoadedModel:
-    """Load weights as they are used for inference; weights that the directory lacks are an error unless `optional`."""
+def load_pretrained(
+    auto_class: Any, directory: str, task: TaskSpec, optional: tuple[str, ...] = (), **settings: Any
+) -> LoadedModel:
+    """Load weights as they are used for inference; weights that the directory lacks are an error unless `optional`.
+
+    `settings` replace what the configuration says.
+    """
     tokenizer = AutoTokenizer.from_pretrained(directory, **SAFE)
     try:
         module, info = auto_class.from_pretrained(
-            directory, **SAFE, use_safetensors=True, dtype=getattr(torch, task.dtype), output_loading_info=True
+            directory,
+            **SAFE,
+            **settings,
+            use_safetensors=True,
+            dtype=getattr(torch, task.dtype),
+            output_loading_info=True,
         )
     except ValueError as error:
         if "trust_remote_code" in str(error):
@@ -45,7 +59,8 @@ def load_pretrained(auto_class: Any, directory: str, task: TaskSpec, optional: t
             detail=f'It is a model of type "{read_json(Path(directory, "config.json"), directory).get("model_type")}".',
         ) from error
     missing = sorted(key for key in info["missing_keys"] if not key.startswith(optional))
-    if missing or info["mismatched_keys"]:
+    mismatched = [key for key, *_ in info["mismatched_keys"] if not key.startswith(optional)]
+    if missing or mismatched:
         raise RuntimeFault(
             f"it has no weights for {task.name}",
             sqlstate=INVALID_PARAMETER_VALUE,
@@ -53,3 +68,14 @@ def load_pretrained(auto_class: Any, directory: str, task: TaskSpec, optional: t
             hint="Tune it for the task first, with pgml.tune, or use a model that was.",
         )
     return LoadedModel(module.eval().to(task.device or default_device()), tokenizer, task)
+
+
+def load_merged(auto_class: Any, base: str, adapter: str, task: TaskSpec, labels: list[str] | None) -> LoadedModel:
+    """Load a base for classification by the given labels, with an adapter that becomes a part of it."""
+    names: dict[str, Any] = {}
+    if labels is not None:
+        names["id2label"] = dict(enumerate(labels))
+        names["label2id"] = {label: number for number, label in enumerate(labels)}
+    model = load_pretrained(auto_class, base, task, optional=HEADS, ignore_mismatched_sizes=True, **names)
+    model.module = merged(model.module, adapter)
+    return model

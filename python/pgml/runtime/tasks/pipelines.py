@@ -7,7 +7,6 @@ from typing import Any
 
 from transformers import (
     AutoModel,
-    AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
@@ -28,14 +27,12 @@ from pgml.runtime.tasks.arguments import (
     check_arguments,
     one_of,
 )
-from pgml.runtime.tasks.generation import GENERATION_ARGUMENTS, generation_extras
 from pgml.runtime.tasks.loading import load_pretrained
 from pgml.runtime.tasks.text_classification import max_length
 
 AUTO_CLASSES: dict[str, Any] = {
     "feature-extraction": AutoModel,
     "fill-mask": AutoModelForMaskedLM,
-    "text-generation": AutoModelForCausalLM,
     "token-classification": AutoModelForTokenClassification,
     "zero-shot-classification": AutoModelForSequenceClassification,
 }
@@ -43,17 +40,6 @@ AUTO_CLASSES: dict[str, Any] = {
 ARGUMENTS: dict[str, dict[str, Kind]] = {
     "feature-extraction": {"batch_size": COUNT, "truncation": ANYTHING},
     "fill-mask": {"batch_size": COUNT, "targets": STRINGS_OR_STRING, "top_k": COUNT},
-    "text-generation": {
-        **GENERATION_ARGUMENTS,
-        "add_special_tokens": BOOLEAN,
-        "clean_up_tokenization_spaces": BOOLEAN,
-        "continue_final_message": BOOLEAN,
-        "handle_long_generation": one_of("hole"),
-        "return_full_text": BOOLEAN,
-        "skip_special_tokens": BOOLEAN,
-        "tools": ANYTHING,
-        "documents": ANYTHING,
-    },
     "token-classification": {
         "aggregation_strategy": one_of("none", "simple", "first", "average", "max"),
         "batch_size": COUNT,
@@ -74,8 +60,7 @@ def load(directory: str, task: TaskSpec) -> LoadedModel:
     # The pooler of an encoder is no part of its features.
     optional = ("pooler.",) if task.name == "feature-extraction" else ()
     model = load_pretrained(AUTO_CLASSES[task.name], directory, task, optional)
-    if task.name != "text-generation":
-        model.tokenizer.model_max_length = max_length(model.tokenizer, model.module.config)
+    model.tokenizer.model_max_length = max_length(model.tokenizer, model.module.config)
     make: Any = pipeline  # its overloads want the task's name as a literal
     model.extra["pipeline"] = make(task.name, model=model.module, tokenizer=model.tokenizer, device=model.module.device)
     return model
@@ -85,13 +70,12 @@ def run(
     model: LoadedModel, inputs: list[Any], args: dict[str, Any], cancelled: Callable[[], bool]
 ) -> Iterator[Results]:
     """For each input what the pipeline gives for it alone."""
+    del cancelled  # a step takes some milliseconds
     task = model.task.name
     check_arguments(args, ARGUMENTS[task], task)
     args = {name: value for name, value in args.items() if name != "batch_size"}
     if task == "feature-extraction":
         args.setdefault("truncation", True)
-    if task == "text-generation":
-        args.update(generation_extras(model, args, cancelled))
     if task == "zero-shot-classification" and not args.get("candidate_labels"):
         raise RuntimeFault(
             "zero-shot-classification needs labels to choose from",
@@ -99,7 +83,8 @@ def run(
             hint='Pass args => \'{"candidate_labels": ["…", "…"]}\'.',
         )
     for position, value in enumerate(inputs):
-        _check_input(task, value)
+        if not isinstance(value, str):
+            raise RuntimeFault(f"input for {task} is not a text", sqlstate=INVALID_PARAMETER_VALUE)
         try:
             result = model.extra["pipeline"](value, **args)
         except (TypeError, ValueError, PipelineException) as error:
@@ -110,9 +95,3 @@ def run(
                 detail=last_line(error),
             ) from error
         yield [(position, result)]
-
-
-def _check_input(task: str, value: Any) -> None:
-    is_chat = isinstance(value, list) and bool(value) and all(isinstance(m, dict) and "role" in m for m in value)
-    if not isinstance(value, str) and not (task == "text-generation" and is_chat):
-        raise RuntimeFault(f"input for {task} is not a text", sqlstate=INVALID_PARAMETER_VALUE)

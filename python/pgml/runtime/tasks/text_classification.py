@@ -9,17 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForSequenceClassification, BatchEncoding
 
 from pgml.runtime.errors import INVALID_PARAMETER_VALUE, RuntimeFault
+from pgml.runtime.serving.directories import pgml_settings
 from pgml.runtime.tasks import LoadedModel, Results, TaskSpec
 from pgml.runtime.tasks.arguments import ANYTHING, BOOLEAN, COUNT, COUNT_OR_NULL, check_arguments, one_of
 from pgml.runtime.tasks.batches import padded_tensors, token_batches
-from pgml.runtime.tasks.loading import load_pretrained
+from pgml.runtime.tasks.loading import load_merged, load_pretrained
 
 TOKENIZER_ARGS = ("add_special_tokens", "max_length", "padding", "truncation", "truncation_side")
 """What `tokenizer_args` may hold. `padding` is without effect: a batch is padded to its own longest text."""
@@ -144,11 +144,19 @@ def _shorten(tokenizer: Any, text: str, limit: int) -> str:
 def load(directory: str, task: TaskSpec) -> LoadedModel:
     """Read a sequence classifier; a model that pgml tuned brings the `tokenizer_args` it was tuned with."""
     model = load_pretrained(AutoModelForSequenceClassification, directory, task)
+    return _ready(model, pgml_settings(directory, directory))
+
+
+def load_adapter(directory: str, base: str, task: TaskSpec) -> LoadedModel:
+    """Read a classifier that is an adapter on a base, which gets a copy of its own with the adapter merged into it."""
+    settings = pgml_settings(directory, directory)
+    model = load_merged(AutoModelForSequenceClassification, base, directory, task, settings.get("labels"))
+    return _ready(model, settings)
+
+
+def _ready(model: LoadedModel, settings: dict[str, Any]) -> LoadedModel:
     prepare_tokenizer(model.tokenizer, model.module)
-    settings = Path(directory, "pgml.json")
-    model.extra["tokenizer_args"] = (
-        json.loads(settings.read_text()).get("tokenizer_args") if settings.exists() else None
-    )
+    model.extra["tokenizer_args"] = settings.get("tokenizer_args")
     config = model.module.config
     model.extra["labels"] = [str(config.id2label[number]) for number in range(config.num_labels)]
     return model
@@ -165,8 +173,7 @@ def run(
     for start in range(0, len(texts), WINDOW):
         window = slice(start, start + WINDOW)
         encoded = encode(model.tokenizer, texts[window], pairs[window] if pairs else None, tokenizer_args)
-        lengths = [len(ids) for ids in encoded["input_ids"]]
-        for batch in token_batches(lengths):
+        for batch in token_batches([len(ids) for ids in encoded["input_ids"]]):
             logits = _logits(model, encoded, batch)
             yield [(start + row, result) for row, result in zip(batch, _results(model, logits, args), strict=True)]
 
@@ -227,7 +234,7 @@ def _results(model: LoadedModel, logits: torch.Tensor, args: dict[str, Any]) -> 
     config = model.module.config
     function = args.get("function_to_apply") or _default_function(config)
     scores = logits if function == "none" else logits.sigmoid() if function == "sigmoid" else logits.softmax(-1)
-    everything = args.get("return_all_scores") or (config.problem_type == "multi_label_classification")
+    everything = args.get("return_all_scores") or config.problem_type == "multi_label_classification"
     if "top_k" not in args and not everything:
         best, numbers = scores.max(-1)
         return [{"label": labels[n], "score": s} for n, s in zip(numbers.tolist(), best.tolist(), strict=True)]
