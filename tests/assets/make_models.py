@@ -1,6 +1,6 @@
 """Make tiny models with random weights, so that tests need no network: `python tests/assets/make_models.py DIRECTORY`.
 
-Seeded: the same versions of the libraries give the same files. The tokenizer is trained here, on the sentences below.
+Seeded, but for the tokenizers: they are trained here, on the sentences below, and number their tokens as they like.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from transformers import (
     BertForSequenceClassification,
     BertForTokenClassification,
     BertModel,
+    GenerationConfig,
     LlamaConfig,
     LlamaForCausalLM,
     LlamaForSequenceClassification,
@@ -131,19 +132,26 @@ def llama(model_class: type[PreTrainedModel], labels: list[str] | None = None) -
     return make
 
 
-def llama_chat(target: Path) -> Path:
-    """A decoder-only chat model, whose template adds no system message."""
-    tokenizer = bytelevel("<|im_end|>", pad="<|endoftext|>", more=["<|im_start|>"], length=512)
-    tokenizer.chat_template = CHATML
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        max_position_embeddings=512,
-        bos_token_id=tokenizer.convert_tokens_to_ids("<|im_start|>"),
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        **SIZE,
-    )
-    return _save(target, LlamaForCausalLM, config, tokenizer)
+def llama_chat(length: int, *, ends: bool = True) -> Callable[[Path], Path]:
+    """A decoder-only chat model, whose template adds no system message; one that never ends samples."""
+
+    def make(target: Path) -> Path:
+        tokenizer = bytelevel("<|im_end|>", pad="<|endoftext|>", more=["<|im_start|>"], length=length)
+        tokenizer.chat_template = CHATML
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            max_position_embeddings=length,
+            bos_token_id=tokenizer.convert_tokens_to_ids("<|im_start|>"),
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            **SIZE,
+        )
+        _save(target, LlamaForCausalLM, config, tokenizer)
+        if not ends:
+            GenerationConfig(do_sample=True).save_pretrained(target)
+        return target
+
+    return make
 
 
 def t5(target: Path) -> Path:
@@ -175,8 +183,9 @@ MODELS: dict[str, Callable[[Path], Path]] = {
     "bert-qa": bert(BertForQuestionAnswering),
     "bert-tokens": bert(BertForTokenClassification, ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]),
     "llama": llama(LlamaForCausalLM),
-    "llama-chat": llama_chat,
+    "llama-chat": llama_chat(512),
     "llama-classifier": llama(LlamaForSequenceClassification, LABELS),
+    "llama-endless": llama_chat(1_000_000, ends=False),
     "t5": t5,
 }
 

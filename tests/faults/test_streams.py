@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,9 +14,9 @@ import psycopg
 import pytest
 from tests.cluster import wait_until
 
-LONG = """SELECT pgml.transform_stream('{"task": "conversational", "model": "endless"}'::jsonb,
+LONG = """SELECT pgml.transform_stream('{"task": "conversational", "model": "llama-endless"}'::jsonb,
                                        '{"max_tokens": 500000, "n": 2, "seed": 5}', 'Tell me everything')"""
-SHORT = """SELECT pgml.transform('{"task": "conversational", "model": "endless"}'::jsonb,
+SHORT = """SELECT pgml.transform('{"task": "conversational", "model": "llama-endless"}'::jsonb,
                                  '{"max_tokens": 2, "temperature": 0}', ARRAY['Hello'])"""
 
 
@@ -30,19 +28,6 @@ def cpu_seconds(pid):
 def sockets(pid):
     """How many requests and waiting sessions a process has, and its listening socket."""
     return sum(str(entry.readlink()).startswith("socket:") for entry in Path(f"/proc/{pid}/fd").iterdir())
-
-
-@pytest.fixture(scope="module")
-def endless(model_directory):
-    """A chat model that can go on for longer than a test takes."""
-    home = model_directory / "endless"
-    shutil.copytree(model_directory / "llama-chat", home)
-    for name, key in [("config.json", "max_position_embeddings"), ("tokenizer_config.json", "model_max_length")]:
-        settings = json.loads((home / name).read_text())
-        (home / name).write_text(json.dumps(settings | {key: 1_000_000}))
-    generation = {"eos_token_id": None, "do_sample": True}
-    (home / "generation_config.json").write_text(json.dumps(generation))
-    return home.name
 
 
 class Server:
@@ -67,7 +52,7 @@ class Server:
 
 
 @pytest.fixture
-def server(database, endless):
+def server(database):
     """With the model loaded."""
     database.run(SHORT)
     return Server(database.value("SELECT pid FROM pgml.runtime_status()"))

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from urllib.parse import urlencode
 
 from tests.cluster import Database, wait_until
@@ -14,7 +9,8 @@ from tests.cluster import Database, wait_until
 MODEL = "llama-chat"
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who are you? “Wörld”"}]
 GREEDY = {"max_tokens": 12, "temperature": 0}
-TALKER = "talker"
+TALKER = "llama-endless"
+"""It goes on for longer than a test takes."""
 ENDLESS = {"max_tokens": 500_000}
 
 
@@ -39,18 +35,3 @@ def connected(database: Database) -> int:
 
 def wait_until_idle(database: Database, seconds: float = 2) -> None:
     wait_until(lambda: not running(database), "the server to stop generating", seconds)
-
-
-@contextmanager
-def talker(model_directory: Path) -> Iterator[str]:
-    """A chat model below the directory that goes on for longer than a test takes."""
-    home = model_directory / TALKER
-    shutil.copytree(model_directory / MODEL, home)
-    for name, key in [("config.json", "max_position_embeddings"), ("tokenizer_config.json", "model_max_length")]:
-        settings = json.loads((home / name).read_text())
-        (home / name).write_text(json.dumps(settings | {key: 1_000_000}))
-    (home / "generation_config.json").write_text(json.dumps({"eos_token_id": None, "do_sample": True}))
-    try:
-        yield TALKER
-    finally:
-        shutil.rmtree(home)

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from tests.cluster import Database, throwaway, wait_until
 from tests.integration.jobs import LONG, QUICK, REVIEWS, REVIEWS_JOB, tune, wait_for
-from tests.integration.sdk import MODEL, talker, url_of, wait_until_idle
+from tests.integration.sdk import MODEL, TALKER, url_of, wait_until_idle
 
 COMMAND = [sys.executable, "-m", "pgml.cli"]
 BRIEF = ["--max-tokens", "8", "--temperature", "0"]
@@ -135,8 +135,8 @@ def test_a_model_that_does_not_exist_is_one_line(shared):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_chat_in_a_terminal(shared, model_directory):
-    with talker(model_directory) as model, terminal(shared, "chat", model, "--max-tokens", "500000") as person:
+def test_a_chat_in_a_terminal(shared):
+    with terminal(shared, "chat", TALKER, "--max-tokens", "500000") as person:
         person.read_until("> ")
         person.type("/help\n")
         assert "/system" in person.read_until("> ")

@@ -15,20 +15,14 @@ from tests.integration.sdk import (
     GREEDY,
     MESSAGES,
     MODEL,
+    TALKER,
     connected,
     running,
-    talker,
     url_of,
     wait_until_idle,
 )
 
 import pgml
-
-
-@pytest.fixture(scope="module")
-def endless(model_directory):
-    with talker(model_directory) as model:
-        yield model
 
 
 @pytest.fixture
@@ -122,15 +116,15 @@ def test_a_model_object_of_the_former_guide(client):
     assert texts(client.chat_completions_create(described, MESSAGES, max_tokens=4))
 
 
-def test_the_first_chunk_comes_before_the_last_token_is_made(client, shared, endless):
-    stream = client.chat_completions_create_stream(endless, MESSAGES, **ENDLESS)
+def test_the_first_chunk_comes_before_the_last_token_is_made(client, shared):
+    stream = client.chat_completions_create_stream(TALKER, MESSAGES, **ENDLESS)
     next(stream)
     assert running(shared) == 1
     stream.close()
 
 
-def test_closing_a_stream_stops_the_server_and_keeps_the_connection(narrow, shared, endless):
-    stream = narrow.chat_completions_create_stream(endless, MESSAGES, **ENDLESS)
+def test_closing_a_stream_stops_the_server_and_keeps_the_connection(narrow, shared):
+    stream = narrow.chat_completions_create_stream(TALKER, MESSAGES, **ENDLESS)
     next(stream)
     before = connected(shared)
     stream.close()
@@ -139,14 +133,14 @@ def test_closing_a_stream_stops_the_server_and_keeps_the_connection(narrow, shar
     assert connected(shared) == before
 
 
-def test_a_forgotten_stream_stops_too(narrow, shared, endless):
-    for _ in narrow.chat_completions_create_stream(endless, MESSAGES, **ENDLESS):
+def test_a_forgotten_stream_stops_too(narrow, shared):
+    for _ in narrow.chat_completions_create_stream(TALKER, MESSAGES, **ENDLESS):
         break
     gc.collect()
     wait_until_idle(shared, 1)
 
 
-def test_cancelling_a_task_cancels_the_statement(narrow, shared, endless):
+def test_cancelling_a_task_cancels_the_statement(narrow, shared):
     async def cancel_once_it_runs(coroutine):
         task = asyncio.create_task(coroutine)
         await asyncio.to_thread(wait_until, lambda: running(shared), "the statement to run")
@@ -156,20 +150,20 @@ def test_cancelling_a_task_cancels_the_statement(narrow, shared, endless):
         await asyncio.to_thread(wait_until_idle, shared, 1)
 
     async def read():
-        async for _ in await narrow.chat_completions_create_stream_async(endless, MESSAGES, **ENDLESS):
+        async for _ in await narrow.chat_completions_create_stream_async(TALKER, MESSAGES, **ENDLESS):
             pass
 
     async def both():
-        await cancel_once_it_runs(narrow.chat_completions_create_async(endless, MESSAGES, **ENDLESS))
+        await cancel_once_it_runs(narrow.chat_completions_create_async(TALKER, MESSAGES, **ENDLESS))
         await cancel_once_it_runs(read())
         return await narrow.chat_completions_create_async(MODEL, MESSAGES, **GREEDY)
 
     assert texts(asyncio.run(both()))
 
 
-def test_leaving_an_asynchronous_stream_stops_the_server(narrow, shared, endless):
+def test_leaving_an_asynchronous_stream_stops_the_server(narrow, shared):
     async def leave():
-        stream = await narrow.chat_completions_create_stream_async(endless, MESSAGES, **ENDLESS)
+        stream = await narrow.chat_completions_create_stream_async(TALKER, MESSAGES, **ENDLESS)
         async for _ in stream:
             break
         await stream.aclose()

@@ -108,8 +108,10 @@ def merged(module: Any, path: str) -> Any:
     from peft import PeftModel  # noqa: PLC0415 as above
 
     check_kind(path)
+    dtype = module.dtype
     with _strictly():
-        return PeftModel.from_pretrained(module, path, low_cpu_mem_usage=True).merge_and_unload().eval()
+        whole = PeftModel.from_pretrained(module, path, low_cpu_mem_usage=True).merge_and_unload()
+    return whole.to(dtype).eval()  # a head that comes whole is as it was stored
 
 
 @contextmanager
