@@ -10,7 +10,7 @@ FROM pgml.tune('elly',
                test_size     => 6,
                test_sampling => 'random',
                hyperparams   => '{
-                 "training_args": {"num_train_epochs": 6, "per_device_train_batch_size": 8, "learning_rate": 5e-4},
+                 "training_args": {"num_train_epochs": 4, "per_device_train_batch_size": 8, "learning_rate": 1e-3},
                  "dataset_args": {"user_column": "question", "assistant_column": "answer"},
                  "lora_config": {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
                }');

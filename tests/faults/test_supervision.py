@@ -158,7 +158,7 @@ def test_a_package_is_missing(database, interpreter, running):
         assert error.sqlstate == "38000"
         assert "torch" in error.diag.message_detail
         assert "python" in error.diag.message_detail
-        assert "pip install" in error.diag.message_hint
+        assert "make install" in error.diag.message_hint
     assert database.value("SELECT pgml.restart_runtime()") is True
     assert answers(database)
 

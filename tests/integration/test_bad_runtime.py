@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import stat
 import sys
@@ -63,7 +62,7 @@ def test_the_package_itself_is_missing(broken):
         said = refusal(connection, CALL)
         assert str(broken.cluster.root / "python") in everything(said)
         assert "No module named" in everything(said)
-        assert re.search(r"-m pip install ['\"]pgml\[runtime\]", said.message_hint)
+        assert "make install" in said.message_hint
 
 
 def test_a_package_is_missing(broken):
@@ -77,7 +76,7 @@ def test_a_package_is_missing(broken):
         assert said.sqlstate == "38000"
         assert "torch" in said.message_detail
         assert f"{sys.base_prefix}/bin/python3" in everything(said)
-        assert re.search(r"-m pip install ['\"]pgml\[runtime\]", said.message_hint)
+        assert "make install" in said.message_hint
 
 
 def test_it_dies_while_it_starts(broken):

@@ -17,9 +17,12 @@ from pgml.runtime.tuning.rows import prepare
 def job(tmp_path):
     """Write rows.arrow as a backend does, in small batches, and prepare it."""
 
-    def run(columns, test_size=0.25, sampling="stratified", seed=42, relation="public.reviews", batch=3):
+    def run(
+        columns, test_size=0.25, sampling="stratified", seed=42, relation="public.reviews", batch=3, hyperparams=None
+    ):
         write_rows(tmp_path, columns, batch)
         plan = {"columns": [{"role": role, "name": role} for role in columns], "seed": seed}
+        plan["hyperparams"] = hyperparams or {}
         return prepare(
             {
                 "job_directory": str(tmp_path),
@@ -177,6 +180,59 @@ def test_a_relation_without_a_name_is_still_spoken_of(job):
 def test_many_labels_are_taken_if_they_repeat(job):
     columns = {"text": ["t"] * 3000, "label": [f"l{n % 1000}" for n in range(3000)]}
     assert len(job(columns, batch=1000)["labels"]) == 1000
+
+
+TALKS = {"user": ["Hi"] * 8, "assistant": ["Hello"] * 8}
+
+
+def test_rows_without_labels_are_split_at_random_whatever_is_asked_for(job):
+    splits = []
+    for sampling in ("random", "stratified"):
+        analysis = job(TALKS, sampling=sampling)
+        splits.append(parts(job)[1].tolist())
+        assert "labels" not in analysis
+    assert splits[0] == splits[1]
+    assert (analysis["train_rows"], analysis["test_rows"]) == (6, 2)
+
+
+def test_a_conversation_needs_no_system_message_but_what_else_has_a_column(job):
+    columns = {"system": [None, "", *["Be kind."] * 6], **TALKS}
+    columns["user"] = [*["Hi"] * 7, None]
+    columns["assistant"] = [*["Hello"] * 6, " ", "Hello"]
+    analysis = job(columns)
+    assert analysis["skipped"] == {"user": 1, "assistant": 1}
+    assert analysis["notices"] == ["skipped 2 of 8 rows: 1 without user, 1 without assistant"]
+    assert len(analysis["digest"]) == 64
+
+
+def test_null_and_empty_values_are_told_apart_by_the_digest(job):
+    digests = {job({"system": [system] * 8, **TALKS})["digest"] for system in (None, "")}
+    assert len(digests) == 2
+
+
+def test_only_the_completion_of_a_template_is_needed(job):
+    columns = {"field:input": [None] * 8, "field:answer": [None, *["x"] * 7]}
+    analysis = job(columns, hyperparams={"dataset_args": {"completion_column": "answer"}})
+    assert analysis["skipped"] == {"field:answer": 1}
+    assert analysis["notices"] == ["skipped 1 of 8 rows: 1 without answer"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"role": "user"}', "a conversation must be an array of messages, not object"),
+        ("[]", "a conversation must have a message at least"),
+        ("not json", "messages are not valid JSON"),
+        ('[{"role": "user"}]', 'message 1 of the conversation has no "content"'),
+        ('[{"role": "robot", "content": "x"}]', 'unknown role "robot" in message 1 of the conversation'),
+    ],
+)
+def test_a_row_that_holds_no_conversation_is_named(job, text, message):
+    good = '[{"role": "user", "content": "Hi"}]'
+    with pytest.raises(RuntimeFault) as caught:
+        job({"messages": [good, None, good, text, good, "worse"]})
+    assert caught.value.sqlstate == "22023"
+    assert caught.value.message == f'row 4 of relation "public.reviews" holds no conversation: {message}'
 
 
 def test_the_digest_is_as_documented(job):

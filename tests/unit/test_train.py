@@ -233,4 +233,4 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(tiny_model
     assert line["level"] == "ERROR"
     assert "sklearn" in line["message"]
     assert sys.executable in line["message"]
-    assert "-m pip install" in line["hint"]
+    assert "make install" in line["hint"]

@@ -11,15 +11,16 @@ from transformers import TrainingArguments
 
 from pgml.runtime.errors import RuntimeFault
 from pgml.runtime.tuning.mistakes import Mistakes, is_secret
-from pgml.runtime.tuning.training_args import DEFAULTS, at_run, check_training_args
+from pgml.runtime.tuning.training_args import at_run, check_training_args
+from pgml.runtime.tuning.training_defaults import DEFAULTS, LANGUAGE_MODEL, Subject
 from pgml.runtime.tuning.training_names import IGNORED, REFUSED, RENAMED, REPLACED
 
 FIELDS = {field.name: field for field in dataclasses.fields(TrainingArguments) if field.init}
 
 
-def check(given, width=384):
+def check(given, width=384, **subject):
     mistakes, notices = Mistakes(), []
-    values = check_training_args(given, width, mistakes, notices)
+    values = check_training_args(given, Subject(width=width, **subject), mistakes, notices, [])
     mistakes.raise_if_any()
     return values, notices
 
@@ -219,7 +220,7 @@ def test_values_of_unknown_keys_are_never_shown(name):
 @pytest.mark.parametrize("name", ["learning_rate", "run_name", "optim", "metric_for_best_model"])
 def test_a_token_in_the_wrong_place_is_not_shown(name):
     mistakes, notices = Mistakes(), []
-    check_training_args({name: "hf_abcdefghijklmnop"}, None, mistakes, notices)
+    check_training_args({name: "hf_abcdefghijklmnop"}, Subject(), mistakes, notices, [])
     mistakes.add("so that there is one")
     with pytest.raises(RuntimeFault) as caught:
         mistakes.raise_if_any()
@@ -254,9 +255,39 @@ def test_max_steps_makes_epochs_meaningless():
 
 
 def test_an_optimizer_whose_package_is_missing_is_refused():
-    fault = fault_of({"optim": "adamw_bnb_8bit"})
+    fault = fault_of({"optim": "galore_adamw"})
     assert fault.sqlstate == "0A000"
-    assert "needs the Python package bitsandbytes" in fault.message
+    assert "needs the Python package galore_torch" in fault.message
+
+
+@pytest.mark.parametrize("name", ["adamw_bnb_8bit", "paged_adamw_32bit", "adamw_8bit"])
+def test_an_optimizer_that_only_saves_memory_is_replaced_with_a_warning(name):
+    mistakes, warned = Mistakes(), []
+    values = check_training_args({"optim": name}, Subject(), mistakes, [], warned)
+    assert not mistakes
+    assert values["optim"] == "adamw_torch"
+    (message,) = warned
+    assert message.startswith(f'optimizer "{name}" needs the Python package bitsandbytes, which is not installed')
+    assert message.endswith('"adamw_torch" is used instead')
+
+
+def test_language_models_are_judged_by_their_loss():
+    values, _ = check({}, profile=LANGUAGE_MODEL)
+    assert values["metric_for_best_model"] == "loss"
+    assert run_arguments(values).greater_is_better is False
+    values, _ = check({"metric_for_best_model": "perplexity"}, profile=LANGUAGE_MODEL)
+    assert run_arguments(values).greater_is_better is False
+    values, _ = check({"metric_for_best_model": "token_accuracy"}, profile=LANGUAGE_MODEL)
+    assert run_arguments(values).greater_is_better is True
+    mistakes = Mistakes()
+    check_training_args({"metric_for_best_model": "f1"}, Subject(LANGUAGE_MODEL), mistakes, [], [])
+    assert len(mistakes) == 1
+
+
+def test_an_adapter_learns_at_a_higher_rate():
+    assert check({}, 4096, adapts=True)[0]["learning_rate"] == 2e-4
+    assert check({}, 4096)[0]["learning_rate"] == 1e-5
+    assert check({"learning_rate": 1e-3}, 4096, adapts=True)[0]["learning_rate"] == 1e-3
 
 
 @pytest.mark.parametrize(

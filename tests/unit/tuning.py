@@ -37,6 +37,19 @@ def easy_rows(rows: int = 48) -> dict[str, list[str | None]]:
     return {"text": [f"{WORDS[label]} {number}" for number, label in enumerate(labels)], "label": [*labels]}
 
 
+COLOURS = ("red", "blue", "green")
+
+
+def easy_talks(rows: int = 24) -> dict[str, list[str | None]]:
+    """Conversations whose answers even a tiny model learns."""
+    words = [COLOURS[number % len(COLOURS)] for number in range(rows)]
+    return {
+        "system": [None if number % 2 else "Be kind." for number in range(rows)],
+        "user": [f"What is {word}?" for word in words],
+        "assistant": [f"{word} is a colour." for word in words],
+    }
+
+
 def make_job(
     directory: Path,
     base: Path,
@@ -49,7 +62,7 @@ def make_job(
     directory.mkdir(parents=True, exist_ok=True)
     request = {
         "project": "reviews",
-        "task": "text-pair-classification" if "text1" in columns else "text-classification",
+        "task": _task(columns),
         "model": {"kind": "directory", "name": "tiny", "path": str(base)},
         "relation": {"name": "reviews", "columns": [{"name": name, "type": "text"} for name in columns]},
         "y_column_name": None,
@@ -60,12 +73,18 @@ def make_job(
         **changes,
     }
     plan = check_tune(request, str(base))
-    write_rows(directory, columns)
+    write_rows(directory, {column["role"]: columns[column["name"]] for column in plan["columns"]})
     how = {key: request[key] for key in ("test_size", "test_sampling")}
     analysis = prepare({"job_directory": str(directory), "plan": plan, "relation": "reviews", **how})
     job = {"model_id": 1, "project": "reviews", "plan": plan, "analysis": analysis, **how}
     (directory / "job.json").write_text(json.dumps(job))
     return directory
+
+
+def _task(columns: dict[str, list[str | None]]) -> str:
+    if "text1" in columns:
+        return "text-pair-classification"
+    return "text-classification" if "label" in columns else "conversation"
 
 
 @dataclass

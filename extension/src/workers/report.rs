@@ -20,9 +20,10 @@ pub fn log_line(source: &str, line: &LogLine) {
     report.report(level);
 }
 
-/// What to do when an interpreter lacks our own package, which therefore cannot say so itself.
+/// What to do when an interpreter lacks our own package, which therefore cannot say so itself. Not pip: the package of
+/// that name in its index is PostgresML's client.
 pub fn install_hint(python: &str, words: &str) -> Option<String> {
     words.contains("No module named 'pgml'").then(|| {
-        format!("Install it: '{python}' -m pip install \"pgml[runtime]\", or set pgml.python to another interpreter.")
+        format!("Install it beside \"{python}\" with pgml's make install, or set pgml.python to another interpreter.")
     })
 }

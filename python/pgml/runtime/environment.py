@@ -1,8 +1,12 @@
-"""Environment variables that must be set before torch, transformers and datasets are imported. Imports none of them."""
+"""What comes before torch and its like are imported: environment variables, and what to say when one is missing.
+
+Imports none of them.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 
 QUIET = {
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
@@ -15,6 +19,14 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 SPIN_COUNT = "2000"
 """About 10 µs. By default OpenMP threads that wait for each other spin for longer than a step takes, and beside one
 busy backend a prediction then takes several times as long."""
+
+MISSING_PACKAGE = 3
+"""Exit status of a process that lacks a package."""
+
+
+def install_hint() -> str:
+    """What to do about a missing package. Not pip: the package pgml of the index is PostgresML's client."""
+    return f"Install the runtime into it again, from the sources of pgml: make install VENV={sys.prefix}"
 
 
 def share_processors() -> None:

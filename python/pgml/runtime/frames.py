@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from pgml import __version__
 from pgml.runtime.errors import PROTOCOL_VIOLATION, RuntimeFault
 
+PROTOCOL = 1
+"""Its version; Rust's is in extension/src/runtime/startup.rs."""
 MAX_HEADER = 16 << 20
 MAX_PAYLOAD = 1 << 30
 LENGTHS = struct.Struct("<II")
@@ -31,6 +35,11 @@ class Writer(Protocol):
     def write(self, data: memoryview, /) -> int | None: ...
 
     def flush(self) -> None: ...
+
+
+def hello() -> dict[str, Any]:
+    """The first frame on every channel."""
+    return {"hello": "pgml", "protocol": PROTOCOL, "version": __version__, "pid": os.getpid()}
 
 
 def read_frame(stream: Reader) -> tuple[dict[str, Any], bytes] | None:

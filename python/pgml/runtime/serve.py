@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pgml import __version__
 from pgml.runtime import frames, logs
-from pgml.runtime.environment import prepare_environment, share_processors
+from pgml.runtime.environment import MISSING_PACKAGE, install_hint, prepare_environment, share_processors
 from pgml.runtime.errors import PROTOCOL_VIOLATION, Cancelled, RuntimeFault, as_fault, fault_of
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from pgml.runtime.serving.store import Parts
 
 logger = logging.getLogger("pgml.runtime.serve")  # __name__ is __main__
-
-PROTOCOL = 1
-MISSING_PACKAGE = 3
 
 
 class Connection:
@@ -45,7 +42,7 @@ class Connection:
 
     def serve(self, handlers: Handlers) -> None:
         """Answer requests until the client closes."""
-        self._send({"hello": "pgml", "protocol": PROTOCOL, "version": __version__, "pid": os.getpid()})
+        self._send(frames.hello())
         while (frame := frames.read_frame(self._stream)) is not None:
             header, payload = frame
             try:
@@ -176,7 +173,7 @@ def _make_handlers(options: argparse.Namespace) -> Handlers:
             error.name,
             sys.executable,
             error,
-            extra={"hint": f"Install it with: '{sys.executable}' -m pip install \"pgml[runtime]\""},
+            extra={"hint": install_hint()},
         )
         sys.exit(MISSING_PACKAGE)
     return Handlers(options.cache, options.cache_limit, options.memory_limit, options.threads)

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from pgml.runtime import logs
-from pgml.runtime.environment import prepare_environment, share_processors
+from pgml.runtime.environment import MISSING_PACKAGE, install_hint, prepare_environment, share_processors
 from pgml.runtime.errors import as_fault
 from pgml.runtime.tuning.channel import FAILED, Channel
 
 logger = logging.getLogger("pgml.runtime.train")
 
-PACKAGE_MISSING = 3
 # Of glibc's malloc.h.
 M_TRIM_THRESHOLD = -1
 M_MMAP_MAX = -4
@@ -36,10 +35,9 @@ def main(arguments: list[str]) -> int:
         _prepare_process(job)
         tune(channel, job)
     except ModuleNotFoundError as error:
-        command = f"{sys.executable} -m pip install 'pgml[runtime]'"
         message = f"Python package {error.name} is missing from {sys.executable}"
-        logger.error(message, extra={"hint": f"Install it: {command}"})  # noqa: TRY400  no traceback wanted
-        return PACKAGE_MISSING
+        logger.error(message, extra={"hint": install_hint()})  # noqa: TRY400  no traceback wanted
+        return MISSING_PACKAGE
     except Exception as error:
         # The job's row has to say what happened, whatever it was.
         logger.info("tuning failed", exc_info=error)
@@ -52,38 +50,36 @@ def tune(channel: Channel, job: Path) -> None:
     """The run, from top to bottom."""
     request = json.loads((job / "job.json").read_text())
     plan, analysis = request["plan"], request["analysis"]
-    training_args, tokenizer_args = (plan["hyperparams"][key] for key in ("training_args", "tokenizer_args"))
-    labels = sorted(analysis["labels"])
 
     # The heavy imports: after the channel is open, so that what they lack can be told.
     from transformers import set_seed  # noqa: PLC0415
 
-    from pgml.runtime.tuning.artefacts import save_model, send_files  # noqa: PLC0415
-    from pgml.runtime.tuning.classifier import load_classifier  # noqa: PLC0415
-    from pgml.runtime.tuning.fit import evaluate, fit, make_trainer, peak_memory  # noqa: PLC0415
-    from pgml.runtime.tuning.tokenised import tokenise  # noqa: PLC0415
+    from pgml.runtime.tuning.artefacts import send_files  # noqa: PLC0415
+    from pgml.runtime.tuning.base_model import CAUSAL_TASKS  # noqa: PLC0415
+    from pgml.runtime.tuning.fit import fit, peak_memory  # noqa: PLC0415
+    from pgml.runtime.tuning.kinds import kind_of  # noqa: PLC0415
+    from pgml.runtime.tuning.tokenised import count_rows, unusual_rows  # noqa: PLC0415
 
+    if plan["task"] not in CAUSAL_TASKS:
+        # Packed batches are all of different sizes, and what is kept of one seldom fits the next.
+        _keep_freed_memory()
+    kind = kind_of(job, plan, analysis)
     channel.notice("loading the base model")
     set_seed(plan["seed"])
-    model, tokenizer, keeps_head = load_classifier(plan["base"], labels)
-    if keeps_head:
-        channel.notice("the model has these labels already, training goes on from its weights")
+    kind.load(channel)
 
     channel.notice(f"tokenising {analysis['used']} rows")
-    train = tokenise(job, "train", tokenizer, labels, tokenizer_args)
-    test = tokenise(job, "test", tokenizer, labels, tokenizer_args)
-    truncated = train.truncated + test.truncated
-    if truncated:
-        channel.notice(f"{truncated} of {analysis['used']} rows are longer than the model takes and were truncated")
+    train, test = kind.tokenise("train"), kind.tokenise("test")
+    for message in unusual_rows(train, test, analysis["used"]):
+        channel.notice(message)
 
-    trainer = make_trainer(channel, model, tokenizer, train, test, training_args, job / "output")
+    trainer = kind.make_trainer(channel, train, test)
     channel.notice(f"training on {len(train.rows)} rows, testing on {len(test.rows)}, on {_device(trainer)}")
     metrics = fit(trainer)
-    metrics |= evaluate(trainer, test, labels) | peak_memory(trainer)
+    metrics |= kind.evaluate(trainer, test) | peak_memory(trainer) | count_rows(train, test)
     metrics["train_tokens_per_second"] = round(train.tokens * metrics["epoch"] / metrics["train_runtime"], 1)
-    metrics |= {"train_rows": len(train.rows), "test_rows": len(test.rows), "truncated_rows": truncated}
 
-    save_model(job / "model", trainer.model, tokenizer, plan["task"], tokenizer_args)
+    kind.save(job / "model")
     send_files(channel, job / "model")
     channel.send("done", metrics=metrics)
 
@@ -104,7 +100,6 @@ def _prepare_process(job: Path) -> None:
     if threads:
         os.environ.setdefault("RAYON_NUM_THREADS", threads)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    _keep_freed_memory()
 
 
 def _keep_freed_memory() -> None:

@@ -8,18 +8,29 @@ from pathlib import Path
 from typing import Any
 
 from pgml import __version__
+from pgml.runtime.tuning import lora
 from pgml.runtime.tuning.channel import Channel
 
 PART_BYTES = 4 << 20
 
 
-def save_model(directory: Path, model: Any, tokenizer: Any, task: str, tokenizer_args: dict[str, Any]) -> None:
+def save_model(directory: Path, model: Any, tokenizer: Any, about: dict[str, Any]) -> None:
     """Write weights, configuration, tokenizer and pgml.json."""
     directory.mkdir(exist_ok=True)
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
-    about = {"format": 1, "task": task, "tokenizer_args": tokenizer_args, "pgml_version": __version__}
-    (directory / "pgml.json").write_text(json.dumps(about))
+    _write_about(directory, about)
+
+
+def save_adapter(directory: Path, model: Any, about: dict[str, Any], base_name: str, base_digest: str) -> None:
+    """Write what was added to a base model, and in pgml.json which one that was."""
+    directory.mkdir(exist_ok=True)
+    lora.save_adapter(model, directory, base_name)
+    _write_about(directory, {**about, "base": {"name": base_name, "revision": None, "digest": base_digest}})
+
+
+def _write_about(directory: Path, about: dict[str, Any]) -> None:
+    (directory / "pgml.json").write_text(json.dumps({"format": 1, **about, "pgml_version": __version__}))
 
 
 def send_files(channel: Channel, directory: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pgml.runtime.errors import FEATURE_NOT_SUPPORTED, RuntimeFault, last_line
 
+CAUSAL_TASKS = ("conversation", "text-generation")
 SAFE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
@@ -31,7 +32,7 @@ def open_base(directory: str, name: str, task: str) -> BaseModel:
         raise RuntimeFault(
             f'model "{name}" is an adapter, which cannot be tuned for {task}',
             sqlstate=FEATURE_NOT_SUPPORTED,
-            hint="Merge it into its base model first.",
+            hint="Name its base model instead, or merge it into that first.",
         )
     if not files & {"model.safetensors", "model.safetensors.index.json"}:
         raise RuntimeFault(
@@ -40,13 +41,21 @@ def open_base(directory: str, name: str, task: str) -> BaseModel:
             hint="Save it with save_pretrained; weights in other formats are never read, because they can hold code.",
         )
     config = _load_config(directory, name)
-    _check_kind(config, name, task)
+    causal = task in CAUSAL_TASKS
+    (_check_causal if causal else _check_kind)(config, name, task)
+    _check_quantised(config, name, task)
     try:
         from transformers import AutoTokenizer  # noqa: PLC0415  takes a second, and only those who tune need it
 
         tokenizer = AutoTokenizer.from_pretrained(directory, **SAFE)
     except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
         raise _unreadable(f'could not load the tokenizer of model "{name}"', error) from error
+    if causal and not tokenizer.is_fast:
+        raise RuntimeFault(
+            f'the tokenizer of model "{name}" does not tell where its tokens are in a text',
+            sqlstate=FEATURE_NOT_SUPPORTED,
+            hint="Use a model that has a tokenizer.json.",
+        )
     return BaseModel(directory, config, tokenizer)
 
 
@@ -72,6 +81,30 @@ def _check_kind(config: Any, name: str, task: str) -> None:
             sqlstate=FEATURE_NOT_SUPPORTED,
             hint="Use an encoder such as BERT, RoBERTa or DistilBERT, or a decoder such as Llama or Qwen.",
         )
+
+
+def _check_causal(config: Any, name: str, task: str) -> None:
+    from transformers import AutoModelForCausalLM as Causal  # noqa: PLC0415  as above
+
+    classes = _class_names(Causal._model_mapping, config)  # noqa: SLF001  as below
+    given = config.architectures
+    if not classes or (given and not classes.intersection(given)):
+        kind = given[0] if given else config.model_type
+        raise RuntimeFault(
+            f'model "{name}" ({kind}) is not a causal language model, and cannot be tuned for {task}',
+            sqlstate=FEATURE_NOT_SUPPORTED,
+            hint="Use a decoder that writes text, such as Llama, Qwen or SmolLM.",
+        )
+
+
+def _class_names(mapping: Any, config: Any) -> set[str]:
+    if type(config) not in mapping:
+        return set()
+    found = mapping[type(config)]
+    return {each.__name__ for each in (found if isinstance(found, tuple) else (found,))}
+
+
+def _check_quantised(config: Any, name: str, task: str) -> None:
     if getattr(config, "quantization_config", None):
         raise RuntimeFault(
             f'model "{name}" is quantised, and cannot be tuned for {task}',

@@ -12,11 +12,9 @@ import time
 from types import FrameType
 from typing import Any, NoReturn
 
-from pgml import __version__
 from pgml.runtime.errors import QUERY_CANCELED, RuntimeFault
-from pgml.runtime.frames import write_frame
+from pgml.runtime.frames import hello, write_frame
 
-PROTOCOL = 1
 FAILED = 1
 SECONDS_BETWEEN_PROGRESS = 1.0
 
@@ -32,7 +30,7 @@ class Channel:
         self._asked_to_stop = False
         self._last_progress = -SECONDS_BETWEEN_PROGRESS
         signal.signal(signal.SIGTERM, self._on_sigterm)
-        self._send({"hello": "pgml", "protocol": PROTOCOL, "version": __version__, "pid": self._pid})
+        self._send(hello())
 
     def notice(self, message: str) -> None:
         """Say what is happening."""

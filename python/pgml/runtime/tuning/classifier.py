@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -13,8 +13,19 @@ from pgml.runtime.tasks.text_classification import prepare_tokenizer
 from pgml.runtime.tuning.base_model import SAFE
 
 
-def load_classifier(base: str, labels: list[str]) -> tuple[Any, Any, bool]:
-    """Model in single precision, tokenizer, and whether the head is the base model's own.
+class Classifier(NamedTuple):
+    """A model in single precision."""
+
+    model: Any
+    tokenizer: Any
+    keeps_head: bool
+    """Whether the head is the base model's own."""
+    missing: set[str]
+    """Weights that the base model does not have: they begin at random."""
+
+
+def load_classifier(base: str, labels: list[str]) -> Classifier:
+    """A classifier for the labels.
 
     A base model with the very same labels keeps its head, its outputs in the order of `labels`.
     """
@@ -42,7 +53,19 @@ def load_classifier(base: str, labels: list[str]) -> tuple[Any, Any, bool]:
         _output_layer(model, len(labels)).reset_parameters()
     tokenizer = AutoTokenizer.from_pretrained(base, **SAFE)
     prepare_tokenizer(tokenizer, model)
-    return model, tokenizer, keeps_head
+    return Classifier(model, tokenizer, keeps_head, set(info["missing_keys"]))
+
+
+def adapted_head(model: Any, missing: set[str], lora_config: dict[str, Any]) -> dict[str, Any]:
+    """The settings of an adapter that also holds, whole, what the base model lacks: its head, and sometimes a pooler.
+
+    peft adds by itself what is called classifier or score.
+    """
+    body = f"{model.base_model_prefix}."
+    modules = {name.rpartition(".")[0] if name.startswith(body) else name.partition(".")[0] for name in missing}
+    modules -= {"classifier", "score"}
+    kept = list(dict.fromkeys([*(lora_config.get("modules_to_save") or []), *sorted(modules)]))
+    return {**lora_config, "modules_to_save": kept or None}
 
 
 def _refuse_missing(model: Any, missing: set[str]) -> None:

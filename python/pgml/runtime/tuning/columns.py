@@ -84,7 +84,7 @@ def find_columns(
     mistakes.add_unknown(dataset_args, [role.key for role in roles], f"{OWNER} of {task}")
     found: dict[str, str] = {}
     for role in roles:
-        column = _named(role, dataset_args, mistakes)
+        column = named(role, dataset_args, mistakes)
         if column is None and role is LABEL and y_column_name is not None:
             column = y_column_name
         elif role is LABEL and y_column_name not in (None, column):
@@ -93,14 +93,15 @@ def find_columns(
             )
         if column is None and role.key not in dataset_args:
             column = _by_habit(role, relation, mistakes)
-        if column is not None and _exists(column, relation, mistakes):
-            _check_type(role, column, relation.types[column], mistakes)
+        if column is not None and exists(column, relation, mistakes):
+            check_type(role, column, relation.types[column], mistakes)
             found[role.name] = column
-    _check_distinct(found, mistakes)
+    check_distinct(found, mistakes)
     return [{"role": role, "name": name} for role, name in found.items()]
 
 
-def _named(role: Role, dataset_args: dict[str, Any], mistakes: Mistakes) -> str | None:
+def named(role: Role, dataset_args: dict[str, Any], mistakes: Mistakes) -> str | None:
+    """The column that `dataset_args` name for a role."""
     name = dataset_args.get(role.key)
     if role.key in dataset_args and not isinstance(name, str):
         mistakes.add(f'"{role.key}" in {OWNER} must be the name of a column, not {shown(role.key, name)}')
@@ -122,7 +123,8 @@ def _by_habit(role: Role, relation: Relation, mistakes: Mistakes) -> str | None:
     return None
 
 
-def _exists(column: str, relation: Relation, mistakes: Mistakes) -> bool:
+def exists(column: str, relation: Relation, mistakes: Mistakes) -> bool:
+    """Whether the relation has the column; if not, that is noted."""
     if column in relation.types:
         return True
     close = nearest(column, relation.types)
@@ -133,7 +135,8 @@ def _exists(column: str, relation: Relation, mistakes: Mistakes) -> bool:
     return False
 
 
-def _check_type(role: Role, column: str, declared: str, mistakes: Mistakes) -> None:
+def check_type(role: Role, column: str, declared: str, mistakes: Mistakes) -> None:
+    """Refuse a column of a type that cannot hold what it is read for."""
     base = re.sub(r"\(.*?\)", "", declared)
     if not (base.endswith("[]") or base in (NO_LABEL if role is LABEL else NO_TEXT)):
         return
@@ -148,7 +151,8 @@ def _check_type(role: Role, column: str, declared: str, mistakes: Mistakes) -> N
     )
 
 
-def _check_distinct(found: dict[str, str], mistakes: Mistakes) -> None:
+def check_distinct(found: dict[str, str], mistakes: Mistakes) -> None:
+    """Refuse a column that is named for two things."""
     for column in dict.fromkeys(found.values()):
         roles = [role for role, name in found.items() if name == column]
         if len(roles) > 1:

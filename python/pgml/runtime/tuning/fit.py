@@ -1,4 +1,4 @@
-"""Fit a classifier with transformers' Trainer and report each step. Knows no files of a job and no database."""
+"""Fit a model with transformers' Trainer and report each step. Knows no files of a job and no database."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import (
-    DataCollatorWithPadding,
-    EvalPrediction,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -23,7 +20,7 @@ from transformers import (
 
 from pgml.runtime.errors import RuntimeFault
 from pgml.runtime.tuning.channel import Channel
-from pgml.runtime.tuning.metrics import describe, summarise
+from pgml.runtime.tuning.samples import Samples
 from pgml.runtime.tuning.tokenised import Part
 from pgml.runtime.tuning.training_args import at_run
 
@@ -34,8 +31,9 @@ TIE_BREAK = 1e-9  # times a loss, less than any difference between two scores
 class Report(TrainerCallback):
     """Send what happens, and stop when the loss is no number any more."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, samples: Samples | None = None) -> None:
         self._channel = channel
+        self._samples = samples
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kw: Any) -> None:
         """From here on time counts for the time left."""
@@ -44,8 +42,7 @@ class Report(TrainerCallback):
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Send a row of pgml.logs."""
         logs = kwargs["logs"]
-        row = {"step": state.global_step, "max_steps": state.max_steps, "timestamp": datetime.now(UTC).isoformat()}
-        self._channel.send("log", logs={**logs, **row})
+        self._send_row(state, logs)
         for name in ("loss", "train_loss", "eval_loss"):
             if not math.isfinite(logs.get(name, 0.0)):
                 raise RuntimeFault(
@@ -60,30 +57,43 @@ class Report(TrainerCallback):
         name, metrics = f"eval_{args.metric_for_best_model}", kwargs["metrics"]
         if args.greater_is_better and name in metrics:
             metrics[name] -= TIE_BREAK * metrics["eval_loss"]
+        if self._samples is not None:
+            self._send_row(state, {"eval_samples": self._samples.answer(kwargs["model"]), "epoch": state.epoch})
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Send how far it is."""
         self._channel.progress(state.global_step, state.max_steps)
 
+    def _send_row(self, state: TrainerState, logs: dict[str, Any]) -> None:
+        row = {"step": state.global_step, "max_steps": state.max_steps, "timestamp": datetime.now(UTC).isoformat()}
+        self._channel.send("log", logs={**logs, **row})
+
 
 def make_trainer(
-    channel: Channel, model: Any, tokenizer: Any, train: Part, test: Part, values: dict[str, Any], output: Path
+    channel: Channel,
+    model: Any,
+    train: Part,
+    test: Part,
+    values: dict[str, Any],
+    output: Path,
+    *,
+    trainer_class: type[Trainer] = Trainer,
+    samples: Samples | None = None,
+    **functions: Any,
 ) -> Trainer:
-    """The Trainer for the arguments of a plan."""
+    """The Trainer for the arguments of a plan; `functions` are those of the kind of model."""
     on_cpu = bool(values.get("use_cpu")) or not torch.cuda.is_available()
     if not on_cpu:
         # On the CPU the same seed gives the same model anyway.
         torch.use_deterministic_algorithms(True, warn_only=True)
     arguments = at_run({**values, "use_cpu": on_cpu}, _steps(values, len(train.rows)))
-    trainer = Trainer(
+    trainer = trainer_class(
         model=model,
         args=TrainingArguments(output_dir=str(output), **arguments),
-        data_collator=DataCollatorWithPadding(tokenizer),
         train_dataset=train.rows,
         eval_dataset=test.rows,
-        compute_metrics=_compute_metrics,
-        preprocess_logits_for_metrics=_classes,
-        callbacks=[Report(channel)],
+        callbacks=[Report(channel, samples)],
+        **functions,
     )
     # It prints each row of logs.
     trainer.remove_callback(PrinterCallback)
@@ -98,16 +108,13 @@ def fit(trainer: Trainer) -> dict[str, Any]:
     return {**{name: taken[name] for name in names if name in taken}, "steps": trainer.state.global_step, **best}
 
 
-def evaluate(trainer: Trainer, test: Part, labels: list[str]) -> dict[str, Any]:
-    """Metrics of the weights as they are now, on the test part."""
-    output = trainer.predict(test.rows, metric_key_prefix="eval")
-    values = output.metrics or {}
+def final_metrics(trainer: Trainer, test: Part) -> dict[str, Any]:
+    """Metrics of the weights as they are now, on the test part, without the prefix."""
+    values = trainer.predict(test.rows, metric_key_prefix="eval").metrics or {}
     if trainer.args.eval_strategy == "no":
         trainer.log(values)
-    return {
-        "loss": values["eval_loss"],
-        **describe(np.asarray(output.label_ids), np.asarray(output.predictions), labels),
-    }
+    speed = ("runtime", "per_second")
+    return {name.removeprefix("eval_"): value for name, value in values.items() if not name.endswith(speed)}
 
 
 def peak_memory(trainer: Trainer) -> dict[str, int]:
@@ -123,14 +130,3 @@ def _steps(values: dict[str, Any], rows: int) -> int:
         return int(values["max_steps"])
     batch: int = values["per_device_train_batch_size"] * values.get("gradient_accumulation_steps", 1)
     return math.ceil(math.ceil(rows / batch) * float(values["num_train_epochs"]))
-
-
-def _classes(logits: Any, _labels: torch.Tensor) -> torch.Tensor:
-    """Class numbers instead of logits, so that an evaluation of many rows stays small."""
-    # Some models give more than logits.
-    scores: torch.Tensor = logits[0] if isinstance(logits, tuple) else logits
-    return scores.argmax(dim=-1)
-
-
-def _compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    return summarise(np.asarray(prediction.label_ids), np.asarray(prediction.predictions))

@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 
 from pgml.runtime.errors import INVALID_PARAMETER_VALUE, RuntimeFault
 from pgml.runtime.tuning import split
+from pgml.runtime.tuning.causal_columns import COMPLETION, FIELD, SYSTEM
+from pgml.runtime.tuning.columns import LABEL
+from pgml.runtime.tuning.row_messages import check_messages
 from pgml.runtime.tuning.split import Split
 
 MAX_LABELS = 1000
@@ -33,26 +36,44 @@ def prepare(header: dict[str, Any]) -> dict[str, Any]:
     plan = header["plan"]
     relation = f'relation "{header["relation"]}"' if isinstance(header.get("relation"), str) else "the relation"
     with open_rows(directory) as table:
-        used, skipped = _complete_rows(table, [column["role"] for column in plan["columns"]])
+        used, skipped = _complete_rows(table, required_roles(plan))
         _refuse_unusable(table.num_rows, len(used), skipped, relation)
         notices = _notice_skipped(table.num_rows, skipped)
-        labels, classes = _encode_labels(table["label"].take(pa.array(used)))
-        _refuse_labels(labels, len(used), relation)
-        parts = _split(header, plan["seed"], classes, relation)
-        notices += _notice_split(parts, labels, classes)
+        if "messages" in table.column_names:
+            check_messages(table["messages"], used, relation)
+        classes = None
+        if LABEL.name in table.column_names:
+            labels, classes = _encode_labels(table[LABEL.name].take(pa.array(used)))
+            _refuse_labels(labels, len(used), relation)
+        parts = _split(header, plan["seed"], len(used), classes, relation)
+        notices += _notice_larger_test(parts)
+        if classes is not None:
+            notices += _notice_split(parts, labels, classes)
         digest = _digest(table, used, parts)
     np.save(directory / "train.npy", used[parts.train])
     np.save(directory / "test.npy", used[parts.test])
-    return {
+    analysis = {
         "rows": table.num_rows,
         "used": len(used),
         "skipped": skipped,
         "train_rows": len(parts.train),
         "test_rows": len(parts.test),
         "digest": digest,
-        "labels": dict(zip(labels, np.bincount(classes, minlength=len(labels)).tolist(), strict=True)),
         "notices": notices,
     }
+    if classes is not None:
+        counts = np.bincount(classes, minlength=len(labels)).tolist()
+        analysis["labels"] = dict(zip(labels, counts, strict=True))
+    return analysis
+
+
+def required_roles(plan: dict[str, Any]) -> list[str]:
+    """The roles without which a row cannot be used; the others may be NULL or empty."""
+    roles = [column["role"] for column in plan["columns"]]
+    if any(role.startswith(FIELD) for role in roles):
+        # What a prompt is filled with may be empty; what is to be learned may not.
+        return [FIELD + plan["hyperparams"]["dataset_args"][COMPLETION.key]]
+    return [role for role in roles if role != SYSTEM.name]
 
 
 @contextmanager
@@ -94,8 +115,8 @@ def _encode_labels(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64
     return [names[position] for position in order], rank[encoded.indices.to_numpy(zero_copy_only=False)]
 
 
-def _split(header: dict[str, Any], seed: int, classes: NDArray[np.int64], relation: str) -> Split:
-    rows, test_size = len(classes), header["test_size"]
+def _split(header: dict[str, Any], seed: int, rows: int, classes: NDArray[np.int64] | None, relation: str) -> Split:
+    test_size = header["test_size"]
     held_out = split.held_out_rows(rows, test_size)
     if held_out >= rows:
         raise _invalid(
@@ -104,7 +125,7 @@ def _split(header: dict[str, Any], seed: int, classes: NDArray[np.int64], relati
         )
     if header["test_sampling"] == "last":
         parts = split.last(rows, held_out)
-    elif header["test_sampling"] == "random":
+    elif header["test_sampling"] == "random" or classes is None:
         parts = split.random(rows, held_out, seed)
     else:
         parts = split.stratified(classes, held_out, seed)
@@ -120,8 +141,10 @@ def _refuse_unusable(rows: int, used: int, skipped: dict[str, int], relation: st
     if rows == 0:
         raise _invalid(f"{relation} has no rows", "Check what SELECT returns for it with your privileges.")
     if used == 0:
-        counts = ", ".join(f"{count} without {role}" for role, count in skipped.items() if count)
-        raise _invalid(f"{relation} has no complete rows: of {rows}, {counts}", "Rows need both text and a label.")
+        counts = ", ".join(f"{count} without {_what(role)}" for role, count in skipped.items() if count)
+        needed = " and ".join(["text", "a label"] if "label" in skipped else [_what(role) for role in skipped])
+        both = "both " if " and " in needed else ""
+        raise _invalid(f"{relation} has no complete rows: of {rows}, {counts}", f"Rows need {both}{needed}.")
 
 
 def _refuse_labels(labels: list[str], rows: int, relation: str) -> None:
@@ -142,15 +165,23 @@ def _invalid(message: str, hint: str) -> RuntimeFault:
 
 
 def _notice_skipped(rows: int, skipped: dict[str, int]) -> list[str]:
-    counts = ", ".join(f"{count} without {role}" for role, count in skipped.items() if count)
+    counts = ", ".join(f"{count} without {_what(role)}" for role, count in skipped.items() if count)
     return [f"skipped {sum(skipped.values())} of {rows} rows: {counts}"] if counts else []
 
 
-def _notice_split(parts: Split, labels: list[str], classes: NDArray[np.int64]) -> list[str]:
+def _what(role: str) -> str:
+    return role.removeprefix(FIELD)
+
+
+def _notice_larger_test(parts: Split) -> list[str]:
     train, test = len(parts.train), len(parts.test)
+    if test <= train:
+        return []
+    return [f"test_size is the part held out: {test} rows are for testing, and {train} are left to train on"]
+
+
+def _notice_split(parts: Split, labels: list[str], classes: NDArray[np.int64]) -> list[str]:
     notices = []
-    if test > train:
-        notices.append(f"test_size is the part held out: {test} rows are for testing, and {train} are left to train on")
     in_train, in_test = (np.bincount(classes[part], minlength=len(labels)) for part in (parts.train, parts.test))
     if never_trained := [label for label, count in zip(labels, in_train, strict=True) if not count]:
         notices.append(f"only in the test part, so the model cannot learn them: {_listed(never_trained)}")
@@ -172,14 +203,16 @@ def _short(text: str) -> str:
 def _digest(table: pa.Table, used: NDArray[np.int64], parts: Split) -> str:
     """The sha256 of the used rows and of the split, whatever rows were skipped between them.
 
-    For each column in order its name and NUL, the lengths of the used values in bytes, their UTF-8 bytes; then how many
-    training rows there are, these, and the test rows, numbered among the used ones. Numbers are little-endian int64.
+    For each column in order its name and NUL, the lengths of the used values in bytes (-1 for a NULL), their UTF-8
+    bytes; then how many training rows there are, these, and the test rows, numbered among the used ones. Numbers are
+    little-endian int64.
     """
     sha256 = hashlib.sha256()
     for name in table.column_names:
         sha256.update(name.encode() + b"\0")
         for chunk in _used_chunks(table[name], used):
-            sha256.update(pc.binary_length(chunk).to_numpy(zero_copy_only=False).astype("<i8").data)
+            lengths = pc.fill_null(pc.binary_length(chunk), -1)
+            sha256.update(lengths.to_numpy(zero_copy_only=False).astype("<i8").data)
         for chunk in _used_chunks(table[name], used):
             sha256.update(_text_bytes(chunk))
     sha256.update(np.array([len(parts.train)], dtype="<i8").data)

@@ -6,7 +6,6 @@ Every field of TrainingArguments is taken, under present and former names. Knows
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -14,21 +13,10 @@ from typing import Any
 from pgml.runtime.errors import FEATURE_NOT_SUPPORTED
 from pgml.runtime.nearest import nearest
 from pgml.runtime.tuning.coerce import Unfit, coerce
+from pgml.runtime.tuning.device_args import check_optimizer, check_precision
 from pgml.runtime.tuning.mistakes import Mistakes, is_secret, shown
-from pgml.runtime.tuning.training_names import IGNORED, OPTIMIZER_PACKAGES, REFUSED, RENAMED, REPLACED
-
-DEFAULTS: dict[str, Any] = {
-    "num_train_epochs": 3.0,
-    "per_device_train_batch_size": 16,
-    "per_device_eval_batch_size": 32,
-    "eval_strategy": "epoch",
-    "save_total_limit": 1,
-    "save_only_model": True,
-    "seed": 42,
-    "warmup_steps": 0.1,
-    "weight_decay": 0.01,
-}
-METRICS = ("accuracy", "f1", "loss", "precision", "recall")
+from pgml.runtime.tuning.training_defaults import Profile, Subject, with_defaults
+from pgml.runtime.tuning.training_names import IGNORED, REFUSED, RENAMED, REPLACED
 
 OWNER = "training_args"
 _Rule = tuple[str, Callable[[Any], bool]]
@@ -65,12 +53,9 @@ RULES: dict[str, _Rule] = {
 
 
 def check_training_args(
-    given: dict[str, Any], width: int | None, mistakes: Mistakes, notices: list[str]
+    given: dict[str, Any], subject: Subject, mistakes: Mistakes, notices: list[str], warned: list[str]
 ) -> dict[str, Any]:
-    """The arguments with present names and fitting types, defaults included; what is wrong goes to `mistakes`.
-
-    `width` is the model's hidden size, None if it is not known.
-    """
+    """The arguments with present names and fitting types, defaults included; what is wrong goes to `mistakes`."""
     fields = _fields()
     before = len(mistakes)
     present = _present_names(given, mistakes, notices)
@@ -86,35 +71,13 @@ def check_training_args(
             message = f'"{name}" in {OWNER} must be {unfit}, not {shown(name, value)}'
             mistakes.add(message, hint=None if is_secret(name) else unfit.hint)
     _check_ranges(values, mistakes)
-    _check_optimizer(values, mistakes)
-    _check_best_metric(values, mistakes)
-    _check_precision(values, mistakes)
-    values = with_defaults(values, width)
+    check_optimizer(values, mistakes, warned)
+    _check_best_metric(values, subject.profile, mistakes)
+    check_precision(values, mistakes)
+    values = with_defaults(values, subject)
     if len(mistakes) == before:
         _check_combination(values, mistakes)
     return values
-
-
-def with_defaults(values: dict[str, Any], width: int | None) -> dict[str, Any]:
-    """Add the defaults that serve; the best checkpoint is kept if there is an evaluation to tell it by."""
-    values = {**DEFAULTS, "learning_rate": default_learning_rate(width), **values}
-    evaluates = values["eval_strategy"]
-    values.setdefault("save_strategy", evaluates)
-    if evaluates != "no" and values["save_strategy"] in (evaluates, "best"):
-        values.setdefault("load_best_model_at_end", True)
-    if values.get("load_best_model_at_end") or values["save_strategy"] == "best":
-        values["metric_for_best_model"] = values.get("metric_for_best_model") or "f1"
-    return values
-
-
-def default_learning_rate(width: int | None) -> float:
-    """The usual 5e-5 for a model as wide as BERT base; a narrow model needs a higher rate to learn as fast.
-
-    >>> default_learning_rate(768), default_learning_rate(384), default_learning_rate(4096), default_learning_rate(32)
-    (5e-05, 0.0002, 1e-05, 0.0005)
-    """
-    rate = 5e-5 * (768 / (width or 768)) ** 2
-    return float(f"{min(max(rate, 1e-5), 5e-4):.1e}")
 
 
 def at_run(values: dict[str, Any], steps: int) -> dict[str, Any]:
@@ -204,42 +167,15 @@ def _check_ranges(values: dict[str, Any], mistakes: Mistakes) -> None:
             mistakes.add(f'"{name}" in {OWNER} must be {words}, not {shown(name, value)}')
 
 
-def _check_optimizer(values: dict[str, Any], mistakes: Mistakes) -> None:
-    optimizer = values.get("optim", "")
-    package = next((package for part, package in OPTIMIZER_PACKAGES.items() if part in optimizer), None)
-    if package and importlib.util.find_spec(package) is None:
-        mistakes.add(
-            f'optimizer "{optimizer}" needs the Python package {package}, which is not installed',
-            hint='Use "adamw_torch", or install the package for the runtime.',
-            sqlstate=FEATURE_NOT_SUPPORTED,
-        )
-
-
-def _check_best_metric(values: dict[str, Any], mistakes: Mistakes) -> None:
+def _check_best_metric(values: dict[str, Any], profile: Profile, mistakes: Mistakes) -> None:
     metric = values.get("metric_for_best_model")
-    if metric is not None and metric.removeprefix("eval_") not in METRICS:
-        close = nearest(metric, METRICS)
+    valid = profile.all_metrics
+    if metric is not None and metric.removeprefix("eval_") not in valid:
+        close = nearest(metric, valid)
         mistakes.add(
-            f'"metric_for_best_model" in {OWNER} must be one of {", ".join(METRICS)}, not {shown("", metric)}',
+            f'"metric_for_best_model" in {OWNER} must be one of {", ".join(valid)}, not {shown("", metric)}',
             hint=f'Perhaps you meant "{close}" for "{metric}".' if close else None,
         )
-
-
-def _check_precision(values: dict[str, Any], mistakes: Mistakes) -> None:
-    import torch  # noqa: PLC0415  as above
-
-    half = [name for name in ("bf16", "fp16", "bf16_full_eval", "fp16_full_eval", "tf32") if values.get(name)]
-    if not half:
-        return
-    gpu = torch.cuda.is_available() and not values.get("use_cpu")
-    bfloat16 = torch.cuda.is_bf16_supported() if gpu else torch.ops.mkldnn._is_mkldnn_bf16_supported()  # noqa: SLF001
-    for name in half:
-        if (name.startswith("bf16") and not bfloat16) or (not name.startswith("bf16") and not gpu):
-            mistakes.add(
-                f'cannot use "{name}" in {OWNER}: {"the GPU" if gpu else "the processor"} does not support it',
-                hint=f'Leave "{name}" out, to train in single precision.',
-                sqlstate=FEATURE_NOT_SUPPORTED,
-            )
 
 
 def _check_combination(values: dict[str, Any], mistakes: Mistakes) -> None:

@@ -1,0 +1,42 @@
+"""The kinds of tuning, all of the same shape: what train.py calls, in this order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from transformers import Trainer
+
+    from pgml.runtime.tuning.channel import Channel
+    from pgml.runtime.tuning.tokenised import Part
+
+
+class Kind(Protocol):
+    """One job of a kind."""
+
+    def load(self, channel: Channel) -> None:
+        """Load the base model as what it is to become."""
+
+    def tokenise(self, part: str) -> Part:
+        """Tokens of the part `train` or `test`."""
+
+    def make_trainer(self, channel: Channel, train: Part, test: Part) -> Trainer:
+        """What fits the model."""
+
+    def evaluate(self, trainer: Trainer, test: Part) -> dict[str, Any]:
+        """Metrics of the weights as they are stored."""
+
+    def save(self, directory: Path) -> None:
+        """Write what is stored."""
+
+
+def kind_of(job: Path, plan: dict[str, Any], analysis: dict[str, Any]) -> Kind:
+    """The kind of a plan's task."""
+    if plan["task"] in ("conversation", "text-generation"):
+        from pgml.runtime.tuning.causal import CausalTuning  # noqa: PLC0415  needs what the other kind does not
+
+        return CausalTuning(job, plan)
+    from pgml.runtime.tuning.classification import Classification  # noqa: PLC0415  as above
+
+    return Classification(job, plan, sorted(analysis["labels"]))

@@ -1,0 +1,79 @@
+"""Add low-rank adapters to a model, and save them. Knows peft; knows nothing of rows and of a job's files."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pgml.runtime.errors import INVALID_PARAMETER_VALUE, RuntimeFault
+
+
+def add_adapter(model: Any, settings: dict[str, Any], task_type: str) -> Any:
+    """The model with an adapter, which alone is trained; its weights are kept in single precision."""
+    from peft import LoraConfig, get_peft_model  # noqa: PLC0415  takes seconds, and not every job adapts
+
+    config = LoraConfig(**settings, task_type=task_type)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return get_peft_model(model, config)
+    except ValueError as error:
+        raise _refused(model, settings, error) from error
+
+
+def check_adapter(config: Any, model_class: Any, settings: dict[str, Any], task_type: str) -> None:
+    """Refuse settings that do not fit a model, without its weights."""
+    with torch.device("meta"):
+        model = model_class.from_config(config)
+    add_adapter(model, settings, task_type)
+
+
+def _refused(model: Any, settings: dict[str, Any], error: ValueError) -> RuntimeFault:
+    linear = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    return RuntimeFault(
+        f"lora_config does not fit the model: {_brief(error)}",
+        sqlstate=INVALID_PARAMETER_VALUE,
+        hint=f'Its linear layers are: {", ".join(sorted(linear))}. "all-linear" stands for all but the last.'
+        if "target_modules" in settings
+        else None,
+    )
+
+
+def _brief(error: ValueError) -> str:
+    return str(error).splitlines()[0].split(". ")[0].rstrip(".")
+
+
+@torch.no_grad()
+def round_adapter(model: Any) -> None:
+    """Round what was trained to the precision it is stored in, so that what is measured is what is stored."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.copy_(parameter.bfloat16())
+
+
+def save_adapter(model: Any, directory: Path, base_name: str) -> None:
+    """Write adapter_config.json and adapter_model.safetensors, the rounded weights in half the bytes."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.bfloat16()
+    model.save_pretrained(directory, save_embedding_layers=False)
+    (directory / "README.md").unlink(missing_ok=True)  # a card for the Hub, with nothing in it
+    path = directory / "adapter_config.json"
+    config = json.loads(path.read_text())
+    if isinstance(config["target_modules"], list):
+        config["target_modules"].sort()  # else in another order each time
+    # The name that the base is found by later, not a path of this job.
+    path.write_text(json.dumps({**config, "base_model_name_or_path": base_name}))
+
+
+def count_parameters(model: Any) -> dict[str, int]:
+    """How many parameters the model has with its adapter, and how many of them are trained."""
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return {
+        "trainable_parameters": sum(size for size, trained in sizes if trained),
+        "parameters": sum(size for size, _ in sizes),
+    }
