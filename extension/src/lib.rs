@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 
 mod catalog;
 mod error;
+mod frontend;
 mod functions;
 mod gucs;
 mod relation;

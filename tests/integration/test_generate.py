@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import psycopg
 import pytest
@@ -121,6 +122,18 @@ def test_the_first_row_comes_before_the_last_is_computed(connection):
         assert len(connection.execute("FETCH 5 FROM answer").fetchall()) == 5
         connection.execute("CLOSE answer")
     assert chat(connection)
+
+
+def test_rows_leave_the_server_one_by_one(shared):
+    """Not when a buffer of PostgreSQL is full: the first of few small rows comes well before the last."""
+    task = {"task": "conversational", "model": "llama-endless"}
+    with shared.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(STREAM, [Jsonb(task), [Jsonb(QUESTION[0])], Jsonb({"max_tokens": 1})])
+        start = time.monotonic()
+        arrivals = []
+        for _ in cursor.stream(STREAM, [Jsonb(task), [Jsonb(QUESTION[0])], Jsonb({"max_tokens": 200})]):
+            arrivals.append(time.monotonic() - start)
+    assert arrivals[0] < arrivals[-1] / 2
 
 
 def test_psycopg_streams(shared):

@@ -5,6 +5,7 @@
 
 use super::transform::{Request, documents, task_object};
 use crate::error::{Error, OrReport, Result};
+use crate::frontend;
 use crate::runtime::client::Pieces;
 use pgrx::JsonB;
 use pgrx::prelude::*;
@@ -38,6 +39,7 @@ fn rows(request: Result<Request>) -> Result<Rows> {
 }
 
 fn next_row(pieces: &mut Pieces) -> Result<Option<JsonB>> {
+    frontend::flush(); // the row before this one, which may be long in coming
     let Some(payload) = pieces.receive()? else { return Ok(None) };
     serde_json::from_slice::<Value>(&payload).map(|row| Some(JsonB(row))).map_err(Error::protocol)
 }

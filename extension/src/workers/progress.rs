@@ -17,6 +17,9 @@ const LEFT_OUT: [&str; 10] = [
     "train_samples_per_second",
 ];
 
+/// Characters of a text that a line shows.
+const LONGEST_TEXT: usize = 60;
+
 /// What `elapsed` is measured from is the first step. `step 20/108, epoch 0.56: loss 1.02, learning_rate 4.1e-5 (0:00:41 left)`
 pub fn describe(logs: &Map<String, Value>, elapsed: Option<Duration>) -> String {
     let number = |key: &str| logs.get(key).and_then(Value::as_f64);
@@ -27,10 +30,24 @@ pub fn describe(logs: &Map<String, Value>, elapsed: Option<Duration>) -> String 
     if let Some(epoch) = number("epoch") {
         prefix.push(format!("epoch {}", short(epoch)));
     }
+    if let Some(sample) = logs.get("eval_samples").and_then(|samples| samples.get(0)) {
+        return format!("{}: {}", prefix.join(", "), describe_sample(sample));
+    }
     let shown = logs.iter().filter(|(key, _)| !LEFT_OUT.contains(&key.as_str()));
     let values: Vec<_> = shown.filter_map(|(key, value)| Some(format!("{key} {}", short(value.as_f64()?)))).collect();
     let left = time_left(number("step"), number("max_steps"), elapsed).map(|t| format!(" ({t} left)"));
     format!("{}: {}{}", prefix.join(", "), values.join(", "), left.unwrap_or_default())
+}
+
+/// `answered "I am Elly.", wanted "I am Elly, your assistant."`
+fn describe_sample(sample: &Value) -> String {
+    let part = |word: &str, key: &str| {
+        let text = sample[key].as_str().unwrap_or_default();
+        let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let cut: String = line.chars().take(LONGEST_TEXT).collect();
+        format!("{word} \"{cut}{}\"", if line.len() > cut.len() { "…" } else { "" })
+    };
+    [part("answered", "answer"), part("wanted", "wanted")].join(", ")
 }
 
 fn time_left(step: Option<f64>, max_steps: Option<f64>, elapsed: Option<Duration>) -> Option<String> {
