@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
-import pytest
 from tests.integration.jobs import REVIEWS
 from tests.integration.sdk import url_of
 
@@ -15,16 +13,7 @@ import pgml
 PAGE = (Path(__file__).parents[2] / "docs" / "sdk.md").read_text()
 
 
-@pytest.fixture
-def chat_model(model_directory):
-    """A tiny model under the name of the examples' model."""
-    directory = model_directory / "SmolLM2-135M-Instruct"
-    shutil.copytree(model_directory / "llama-chat", directory)
-    yield
-    shutil.rmtree(directory)
-
-
-def test_the_examples_run(shared, chat_model, monkeypatch, capsys):
+def test_the_examples_run(shared, monkeypatch, capsys):
     shared.run(REVIEWS)
     monkeypatch.setenv("PGML_DATABASE_URL", url_of(shared))
     names: dict = {}
