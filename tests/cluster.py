@@ -147,6 +147,15 @@ class Database:
             cursor = connection.execute(query, arguments or None)
             return cursor.fetchall() if cursor.description else []
 
+    def psql(self, *options: Any) -> list[Any]:
+        """The command of a psql that connects to it."""
+        return [self.cluster.bin / "psql", "-h", self.cluster.root, "-U", "postgres", "-X", *options, self.name]
+
+    def run_script(self, script: Path, cwd: Path) -> None:
+        """Run a file of psql, which finds what it reads itself from `cwd`."""
+        command = self.psql("-q", "-v", "ON_ERROR_STOP=1", "-f", script)
+        subprocess.run(command, check=True, capture_output=True, cwd=cwd)
+
     def value(self, query: str, *arguments, user: str = "postgres"):
         return self.run(query, *arguments, user=user)[0][0]
 

@@ -51,9 +51,7 @@ class Setting(contextlib.ExitStack):
         """The example's tables and views in a running cluster."""
         cluster = self.enter_context(throwaway(self.models))
         database = make_database(cluster)
-        psql = [cluster.bin / "psql", "-h", cluster.root, "-U", "postgres", "-X", "-q", "-v", "ON_ERROR_STOP=1"]
-        load = [*psql, "-f", EXAMPLE / "load.sql", database.name]
-        subprocess.run(load, check=True, capture_output=True, cwd=ROOT)
+        database.run_script(EXAMPLE / "load.sql", ROOT)
         return database
 
     @cached_property

@@ -16,9 +16,7 @@ RUNNING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%%pgml.tune%%
 
 def psql(database, query):
     """A client that can be killed."""
-    cluster = database.cluster
-    command = [cluster.bin / "psql", "-h", cluster.root, "-U", "postgres", "-X", "-c", query, database.name]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(database.psql("-c", query), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def status(database):

@@ -111,10 +111,8 @@ def test_a_lost_client(cursor, server):
 
 
 def test_a_killed_psql_that_printed_rows(database, server):
-    cluster = database.cluster
-    command = [cluster.bin / "psql", "-h", cluster.root, "-U", "postgres", "-X", "-A", "-t"]
     pipe = subprocess.PIPE
-    with subprocess.Popen([*command, database.name], stdin=pipe, stdout=pipe, text=True) as psql:
+    with subprocess.Popen(database.psql("-A", "-t"), stdin=pipe, stdout=pipe, text=True) as psql:
         psql.stdin.write(f"\\set FETCH_COUNT 1\n{LONG};\n")
         psql.stdin.flush()
         assert psql.stdout.readline().startswith("[")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -21,10 +20,7 @@ GREEDY = {"temperature": 0, "max_tokens": 40}
 @pytest.fixture
 def identity(database):
     """The example's rows."""
-    cluster = database.cluster
-    psql = [cluster.bin / "psql", "-h", cluster.root, "-U", "postgres", "-X", "-q", "-v", "ON_ERROR_STOP=1"]
-    load = [*psql, "-f", EXAMPLE / "load.sql", database.name]
-    subprocess.run(load, check=True, capture_output=True, cwd=ROOT)
+    database.run_script(EXAMPLE / "load.sql", ROOT)
     return database
 
 

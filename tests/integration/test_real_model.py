@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,7 @@ EXAMPLE = ROOT / "examples" / "made_with_ml"
 @pytest.fixture
 def projects(database):
     """The example's rows, of which a seeded quarter is held out."""
-    cluster = database.cluster
-    psql = [cluster.bin / "psql", "-h", cluster.root, "-U", "postgres", "-X", "-q", "-v", "ON_ERROR_STOP=1"]
-    load = [*psql, "-f", EXAMPLE / "load.sql", database.name]
-    subprocess.run(load, check=True, capture_output=True, cwd=ROOT)
+    database.run_script(EXAMPLE / "load.sql", ROOT)
     return database
 
 

@@ -1,12 +1,17 @@
-"""Tiny models for the tests, made once a session by the script in tests/assets."""
+"""Tiny models, made once a session by the script in tests/assets, and backends that ask for them."""
 
 from __future__ import annotations
 
 import importlib.util
 import shutil
+import socket
+import threading
 from pathlib import Path
 
 import pytest
+from serving import Backend
+
+from pgml.runtime import serve
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -29,3 +34,38 @@ def tiny_model(tmp_path_factory):
 def tiny_copy(tiny_model, tmp_path):
     """A copy of the tiny BERT, to be changed."""
     return Path(shutil.copytree(tiny_model("bert"), tmp_path / "copy"))
+
+
+@pytest.fixture
+def handlers(tmp_path):
+    """The operations of a server process, without one."""
+    from pgml.runtime.serving.handlers import Handlers  # noqa: PLC0415 imports torch, which most tests do not need
+
+    return Handlers(tmp_path / "cache", threads=1)
+
+
+@pytest.fixture
+def connect(handlers):
+    """Connect another backend to the same handlers, by a socket as in the server process."""
+    backends, threads = [], []
+
+    def connection():
+        near, far = socket.socketpair()
+        near.settimeout(60)
+        thread = threading.Thread(target=serve._serve, args=(far, handlers))
+        thread.start()
+        threads.append(thread)
+        backends.append(Backend(near))
+        return backends[-1]
+
+    yield connection
+    for backend in backends:
+        backend.close()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def backend(connect):
+    return connect()

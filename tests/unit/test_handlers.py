@@ -4,49 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
-import threading
 import time
 
 import pytest
-from serving import Backend, directory_model, stored_model
-
-from pgml.runtime import serve
-from pgml.runtime.serving.handlers import Handlers
+from serving import directory_model, stored_model
 
 TEXTS = ["the film was wonderful", "terrible"]
-
-
-@pytest.fixture
-def handlers(tmp_path):
-    return Handlers(tmp_path / "cache", threads=1)
-
-
-@pytest.fixture
-def connect(handlers):
-    """Connect another backend to the same handlers."""
-    backends, threads = [], []
-
-    def connection():
-        near, far = socket.socketpair()
-        near.settimeout(60)
-        thread = threading.Thread(target=serve._serve, args=(far, handlers))
-        thread.start()
-        threads.append(thread)
-        backends.append(Backend(near))
-        return backends[-1]
-
-    yield connection
-    for backend in backends:
-        backend.close()
-    for thread in threads:
-        thread.join(10)
-        assert not thread.is_alive()
-
-
-@pytest.fixture
-def backend(connect):
-    return connect()
 
 
 @pytest.fixture

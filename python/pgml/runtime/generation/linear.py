@@ -16,11 +16,11 @@ from torch.nn.functional import linear
 
 def use_onednn(module: Any) -> None:
     """Let the linear layers of a model in single precision on the CPU compute by oneDNN."""
-    if not torch.backends.mkldnn.is_available() or platform.machine() != "x86_64":  # type: ignore[no-untyped-call]
+    if not torch.backends.mkldnn.is_available() or platform.machine() != "x86_64":  # type: ignore[no-untyped-call]  # torch gives it no types
         return
     for layer in module.modules():
         if type(layer) is torch.nn.Linear and layer.weight.dtype == torch.float32 and layer.weight.device.type == "cpu":
-            layer.forward = MethodType(_forward, layer)  # type: ignore[method-assign]
+            layer.forward = MethodType(_forward, layer)  # type: ignore[method-assign]  # for this layer alone
 
 
 def _forward(layer: torch.nn.Linear, inputs: torch.Tensor) -> torch.Tensor:

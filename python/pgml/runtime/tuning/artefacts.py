@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pgml import __version__
+from pgml.runtime.bases import weights_digest
 from pgml.runtime.tuning import lora
 from pgml.runtime.tuning.channel import Channel
 
@@ -22,11 +23,12 @@ def save_model(directory: Path, model: Any, tokenizer: Any, about: dict[str, Any
     _write_about(directory, about)
 
 
-def save_adapter(directory: Path, model: Any, about: dict[str, Any], base_name: str, base_digest: str) -> None:
-    """Write what was added to a base model, and in pgml.json which one that was."""
+def save_adapter(directory: Path, model: Any, about: dict[str, Any], plan: dict[str, Any]) -> None:
+    """Write what was added to the base model of a plan, and in pgml.json which one that was."""
     directory.mkdir(exist_ok=True)
-    lora.save_adapter(model, directory, base_name)
-    _write_about(directory, {**about, "base": {"name": base_name, "revision": None, "digest": base_digest}})
+    lora.save_adapter(model, directory, plan["base_name"])
+    base = {"name": plan["base_name"], "revision": None, "digest": weights_digest(plan["base"])}
+    _write_about(directory, {**about, "base": base})
 
 
 def _write_about(directory: Path, about: dict[str, Any]) -> None:

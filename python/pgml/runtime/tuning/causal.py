@@ -7,7 +7,6 @@ from typing import Any
 
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer
 
-from pgml.runtime.bases import weights_digest
 from pgml.runtime.conversations import ensure_chat_template
 from pgml.runtime.errors import INVALID_PARAMETER_VALUE, RuntimeFault
 from pgml.runtime.tuning import artefacts, attention, lora, packing
@@ -96,9 +95,7 @@ class CausalTuning:
         if self._lora is None:
             artefacts.save_model(directory, self.model, self._tokenizer, about)
             return
-        artefacts.save_adapter(
-            directory, self.model, about, self._plan["base_name"], weights_digest(self._plan["base"])
-        )
+        artefacts.save_adapter(directory, self.model, about, self._plan)
         if self._plan["task"] == "conversation" and self._tokenizer.chat_template != self._given_template:
             (directory / "chat_template.jinja").write_text(self._tokenizer.chat_template)
 

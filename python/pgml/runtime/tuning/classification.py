@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from transformers import DataCollatorWithPadding, EvalPrediction, Trainer
 
-from pgml.runtime.bases import weights_digest
 from pgml.runtime.tuning import artefacts, lora
 from pgml.runtime.tuning.channel import Channel
 from pgml.runtime.tuning.classifier import adapted_head, load_classifier
-from pgml.runtime.tuning.fit import make_trainer
+from pgml.runtime.tuning.fit import make_trainer, predict
 from pgml.runtime.tuning.metrics import describe, summarise
 from pgml.runtime.tuning.tokenised import Part, tokenise
 
@@ -59,10 +58,8 @@ class Classification:
         """Metrics of the weights as they are stored, on the test part."""
         if self._lora is not None:
             lora.round_adapter(trainer.model)
-        output = trainer.predict(test.rows, metric_key_prefix="eval")
+        output = predict(trainer, test)
         values = output.metrics or {}
-        if trainer.args.eval_strategy == "no":
-            trainer.log(values)
         described = describe(np.asarray(output.label_ids), np.asarray(output.predictions), self._labels)
         return {"loss": values["eval_loss"], **described, **lora.count_parameters(trainer.model)}
 
@@ -76,9 +73,7 @@ class Classification:
             artefacts.save_model(directory, self.model, self._tokenizer, about)
             return
         about["labels"] = self._labels
-        artefacts.save_adapter(
-            directory, self.model, about, self._plan["base_name"], weights_digest(self._plan["base"])
-        )
+        artefacts.save_adapter(directory, self.model, about, self._plan)
 
 
 def _classes(logits: Any, _labels: torch.Tensor) -> torch.Tensor:

@@ -17,6 +17,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer_utils import PredictionOutput
 
 from pgml.runtime.errors import RuntimeFault
 from pgml.runtime.tuning.channel import Channel
@@ -108,11 +109,17 @@ def fit(trainer: Trainer) -> dict[str, Any]:
     return {**{name: taken[name] for name in names if name in taken}, "steps": trainer.state.global_step, **best}
 
 
+def predict(trainer: Trainer, test: Part) -> PredictionOutput:
+    """What the weights as they are now give for the test part; logged if no evaluation was."""
+    output = trainer.predict(test.rows, metric_key_prefix="eval")
+    if trainer.args.eval_strategy == "no":
+        trainer.log(output.metrics or {})
+    return output
+
+
 def final_metrics(trainer: Trainer, test: Part) -> dict[str, Any]:
     """Metrics of the weights as they are now, on the test part, without the prefix."""
-    values = trainer.predict(test.rows, metric_key_prefix="eval").metrics or {}
-    if trainer.args.eval_strategy == "no":
-        trainer.log(values)
+    values = predict(trainer, test).metrics or {}
     speed = ("runtime", "per_second")
     return {name.removeprefix("eval_"): value for name, value in values.items() if not name.endswith(speed)}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pgml.runtime.tuning.base_model import CAUSAL_TASKS
+
 if TYPE_CHECKING:
     from transformers import Trainer
 
@@ -33,7 +35,7 @@ class Kind(Protocol):
 
 def kind_of(job: Path, plan: dict[str, Any], analysis: dict[str, Any]) -> Kind:
     """The kind of a plan's task."""
-    if plan["task"] in ("conversation", "text-generation"):
+    if plan["task"] in CAUSAL_TASKS:
         from pgml.runtime.tuning.causal import CausalTuning  # noqa: PLC0415  needs what the other kind does not
 
         return CausalTuning(job, plan)

@@ -40,4 +40,4 @@ def quantization(hyperparams: dict[str, Any]) -> dict[str, Any]:
         return {}
     from transformers import BitsAndBytesConfig  # noqa: PLC0415  only where it can be used
 
-    return {"quantization_config": BitsAndBytesConfig(**asked)}  # type: ignore[no-untyped-call]
+    return {"quantization_config": BitsAndBytesConfig(**asked)}  # type: ignore[no-untyped-call]  # of transformers

@@ -40,7 +40,7 @@ class Samples:
         ids = torch.tensor([prompt[-PROMPT_TOKENS:]], device=model.device)
         # Not the model's own settings, which may sample.
         settings = {"max_new_tokens": NEW_TOKENS, "do_sample": False, "eos_token_id": self._ends or None}
-        config = GenerationConfig(**settings, pad_token_id=0)  # type: ignore[no-untyped-call]
+        config = GenerationConfig(**settings, pad_token_id=0)  # type: ignore[no-untyped-call]  # of transformers
         output = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
         return self._text(output[0, ids.shape[1] :].tolist())
 
