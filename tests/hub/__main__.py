@@ -18,6 +18,7 @@ import uvicorn
 from tests.hub.access import TOKENS
 from tests.hub.app import make_app
 from tests.hub.connections import Connection
+from tests.hub.stand_ins import fill
 from tests.hub.store import Store
 
 CONTROL = "control.json"
@@ -49,14 +50,12 @@ def main() -> None:
     if options.attached:
         threading.Thread(target=_end_with_input, daemon=True).start()
     try:
+        if not options.empty:
+            fill(options.directory)
         store = Store(options.directory)
     except (OSError, RuntimeError) as error:
         sys.exit(f"python -m tests.hub: {error}")
     with store, _listening(options.port) as listener:
-        if not options.empty:
-            from tests.hub.stand_ins import fill  # noqa: PLC0415 - imports torch
-
-            fill(store)
         serve(store, listener, options.directory.resolve(), talkative=not options.attached)
 
 
