@@ -55,7 +55,7 @@ def review_classifier(folder: Path) -> None:
     labels = {0: "negative", 1: "positive"}
     names = {"id2label": labels, "label2id": {label: number for number, label in labels.items()}}
     _distilbert(folder, DistilBertForSequenceClassification, names)
-    _card(folder, "text-classification", base_model="distilbert-base-uncased")
+    _card(folder, "text-classification", base_model="distilbert/distilbert-base-uncased")
 
 
 def llama_chat(folder: Path) -> None:

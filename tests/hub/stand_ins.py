@@ -21,19 +21,21 @@ DATE = "2026-01-01T00:00:00.000Z"  # makes the names of the commits the same eve
 DATA, MODELS = "tests.hub.stand_in_data", "tests.hub.stand_in_models"
 # Kind and name of the repository; module and function that put its files into a folder.
 MAKERS = {
-    ("datasets", "imdb"): (DATA, "imdb"),
+    ("datasets", "stanfordnlp/imdb"): (DATA, "imdb"),
     ("datasets", "FinGPT/fingpt-sentiment-train"): (DATA, "fingpt_sentiment"),
-    ("models", "distilbert-base-uncased"): (MODELS, "distilbert"),
+    ("models", "distilbert/distilbert-base-uncased"): (MODELS, "distilbert"),
     ("models", "santiadavani/imdb_review_sentiement"): (MODELS, "review_classifier"),
     ("models", "meta-llama/Llama-2-7b-chat-hf"): (MODELS, "llama_chat"),
     ("models", "santiadavani/fingpt-llama2-7b-chat"): (MODELS, "llama_chat_adapter"),
 }
+# What was there before names had owners has moved, here as on the Hub; the old names lead on.
+OLD_NAMES = {"imdb": "stanfordnlp/imdb", "distilbert-base-uncased": "distilbert/distilbert-base-uncased"}
 NAMES = tuple(name for _, name in MAKERS)
 
 
 def fill(directory: Path, names: Iterable[str] = NAMES) -> None:
     """Make the stand-ins that the directory of a Hub lacks. The Hub must not be running."""
-    wanted = set(names)
+    wanted = {OLD_NAMES.get(name, name) for name in names}
     with Store(directory) as store:
         missing = [name for kind, name in MAKERS if name in wanted and not store.get(kind, name)]
     if not missing:
@@ -55,6 +57,8 @@ def make(directory: Path, names: Iterable[str]) -> None:
             with tempfile.TemporaryDirectory() as folder:
                 getattr(importlib.import_module(module), function)(Path(folder))
                 repository = store.create(kind, name, date=DATE)
+                for old in (old for old, new in OLD_NAMES.items() if new == name):
+                    store.moved[kind, old] = name
                 store.add_folder(repository, Path(folder), "Add a stand-in", DATE)
 
 

@@ -7,6 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from huggingface_hub import HfApi, constants
+from tests.hub.running import running_hub
+from tests.hub.stand_ins import fill
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -29,3 +32,33 @@ def tiny_model(tmp_path_factory):
 def tiny_copy(tiny_model, tmp_path):
     """A copy of the tiny BERT, to be changed."""
     return Path(shutil.copytree(tiny_model("bert"), tmp_path / "copy"))
+
+
+@pytest.fixture(scope="session")
+def hub_with_stand_ins(tmp_path_factory):
+    """The directory of a Hub with the stand-ins; to be copied."""
+    directory = tmp_path_factory.mktemp("stand-ins") / "hub"
+    fill(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def shared_hub(hub_with_stand_ins, tmp_path_factory):
+    directory = shutil.copytree(hub_with_stand_ins, tmp_path_factory.mktemp("hub") / "hub")
+    with running_hub(Path(directory)) as hub:
+        yield hub
+
+
+@pytest.fixture
+def hub(shared_hub):
+    """A running Hub, healthy, that remembers no request. What tests push to it stays: they use names of their own."""
+    shared_hub.heal()
+    shared_hub.forget()
+    return shared_hub
+
+
+@pytest.fixture
+def hub_api(hub, monkeypatch):
+    """A client of the Hub in this process, with a token of the user tester; `token=False` for an anonymous one."""
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    return HfApi(endpoint=hub.endpoint, token="hf_writer")
