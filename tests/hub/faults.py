@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import re
-from collections.abc import MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -130,7 +128,17 @@ class Records:
         )
         self.answered.append(record)
 
+        gone = False
+
+        async def hearing() -> Message:
+            nonlocal gone
+            message = await receive()
+            gone = gone or message["type"] == "http.disconnect"
+            return message
+
         async def noting(message: Message) -> None:
+            if gone and record.status is None:
+                return  # nobody is there to get it
             if message["type"] == "http.response.start":
                 record.status = message["status"]
                 message["headers"] = [*message.get("headers", []), (b"x-request-id", b"%d" % record.number)]
@@ -140,19 +148,19 @@ class Records:
                 record.complete = not message.get("more_body", False)
 
         with contextlib.suppress(ClientDisconnect):  # the record tells it
-            await self.app(scope, receive, noting)
+            await self.app(scope, hearing, noting)
 
 
 def _cut_request(limit: int, scope: Scope, receive: Receive) -> Receive:
     came = 0
 
-    async def receiving() -> MutableMapping[str, Any]:
+    async def receiving() -> Message:
         nonlocal came
         message = await receive()
         came += len(message.get("body", b""))
         if came >= limit:
             await hang_up(scope["client"])
-            return {"type": "http.disconnect"}
+            return await receive()  # says so
         return message
 
     return receiving

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import types
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
-from huggingface_hub import HfFileSystem, hf_hub_download, snapshot_download, try_to_load_from_cache
+from huggingface_hub import HfFileSystem, constants, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from huggingface_hub.utils import _http
 
-MODEL = "distilbert-base-uncased"
+MODEL = "distilbert/distilbert-base-uncased"
 WEIGHTS = "model.safetensors"
 
 
 @pytest.fixture
-def options(hub, tmp_path, monkeypatch):
+def options(hub, tmp_path):
     """What every download is told."""
     return {"endpoint": hub.endpoint, "cache_dir": tmp_path / "cache", "token": False}
 
@@ -26,11 +29,10 @@ def fetch(hub, path, method="GET", **headers):
 
 
 def test_a_snapshot_has_every_file(hub_api, options):
-    folder = snapshot_download(MODEL, **options)
-    assert folder.endswith(hub_api.model_info(MODEL).sha)
+    folder = Path(snapshot_download(MODEL, **options))
+    assert folder.name == hub_api.model_info(MODEL).sha
     for file in hub_api.model_info(MODEL, files_metadata=True).siblings:
-        with open(f"{folder}/{file.rfilename}", "rb") as content:  # noqa: PTH123 - a path as text
-            assert len(content.read()) == file.size
+        assert len((folder / file.rfilename).read_bytes()) == file.size
 
 
 def test_a_snapshot_is_loaded_once(hub, options):
@@ -40,14 +42,15 @@ def test_a_snapshot_is_loaded_once(hub, options):
     assert not [one for one in hub.requests if "/resolve/" in one.path and one.method == "GET"]
 
 
-def test_a_download_goes_on_where_the_connection_broke(hub, options):
+def test_a_download_goes_on_where_the_connection_broke(hub, options, monkeypatch):
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 14)  # less than a whole one is thrown away by the client
     hub.disturb(path=WEIGHTS, method="GET", cut_response=70_000)
-    file = hf_hub_download(MODEL, WEIGHTS, **options)
+    file = Path(hf_hub_download(MODEL, WEIGHTS, **options))
     broken, rest = [one for one in hub.requests if one.method == "GET" and one.path.endswith(WEIGHTS)]
     assert (broken.status, broken.complete, broken.sent) == (200, False, 70_000)
-    assert (rest.status, rest.range, rest.complete) == (206, "bytes=70000-", True)
-    with fetch(hub, f"/{MODEL}/resolve/main/{WEIGHTS}") as answer, open(file, "rb") as content:  # noqa: PTH123
-        assert content.read() == answer.read()
+    assert (rest.status, rest.range, rest.complete) == (206, f"bytes={4 << 14}-", True)
+    with fetch(hub, f"/{MODEL}/resolve/main/{WEIGHTS}") as answer:
+        assert file.read_bytes() == answer.read()
 
 
 def test_ranges(hub):
@@ -80,7 +83,7 @@ def test_a_missing_file_is_remembered_as_missing(hub, hub_api, options):
 
 def test_the_file_system_reads_a_part(hub):
     files = HfFileSystem(endpoint=hub.endpoint, token=False, skip_instance_cache=True)
-    with files.open("datasets/imdb/plain_text/train-00000-of-00001.parquet", "rb", block_size=64) as file:
+    with files.open("datasets/stanfordnlp/imdb/plain_text/train-00000-of-00001.parquet", "rb", block_size=64) as file:
         assert file.read(4) == b"PAR1"
     assert {one.status for one in hub.requests if one.range} == {206}
 
@@ -90,15 +93,21 @@ def test_names_with_odd_characters(hub, hub_api, options):
     path = "a folder/ä+%2F?#&.txt"
     hub_api.upload_file(path_or_fileobj=b"odd", path_in_repo=path, repo_id=name)
     hub_api.create_tag(name, tag="v1/final")
-    with open(hf_hub_download(name, path, revision="v1/final", **options), "rb") as file:  # noqa: PTH123
-        assert file.read() == b"odd"
+    assert Path(hf_hub_download(name, path, revision="v1/final", **options)).read_bytes() == b"odd"
     assert [item.path for item in hub_api.list_repo_tree(name, "a folder")] == [path]
 
 
-def test_without_the_hub_there_is_what_was_loaded(hub, options):
+def test_old_names_lead_to_the_new_ones(hub, hub_api, options):
+    assert hub_api.dataset_info("imdb").id == "stanfordnlp/imdb"
+    assert Path(hf_hub_download("distilbert-base-uncased", "config.json", **options)).is_file()
+    assert 307 in [one.status for one in hub.requests]
+
+
+def test_without_the_hub_there_is_what_was_loaded(hub, options, monkeypatch):
+    monkeypatch.setattr(_http, "time", types.SimpleNamespace(sleep=lambda seconds: None))  # 23 s of patience
     file = hf_hub_download(MODEL, "config.json", **options)
     with hub.down():
         assert hf_hub_download(MODEL, "config.json", **options) == file
         with pytest.raises(LocalEntryNotFoundError):
             hf_hub_download(MODEL, "tokenizer.json", **options)
-    assert json.loads(open(hf_hub_download(MODEL, "tokenizer.json", **options)).read())  # noqa: PTH123, SIM115
+    assert json.loads(Path(hf_hub_download(MODEL, "tokenizer.json", **options)).read_text())
