@@ -21,7 +21,7 @@ from tests.hub.connections import Connection
 from tests.hub.stand_ins import fill
 from tests.hub.store import Store
 
-CONTROL = "control.json"
+CONTROL, PORT = "control.json", "port"
 HOW_TO_GO_ON = """\
 It serves {count} repositories from {directory}. In the shell of the client:
 
@@ -41,7 +41,7 @@ def main() -> None:
         epilog="Ends with SIGTERM or Ctrl-C. Requests are neither logged nor sent anywhere.",
     )
     parser.add_argument("--directory", type=Path, required=True, metavar="DIR", help="what it keeps; made if missing")
-    parser.add_argument("--port", type=int, default=0, help="on 127.0.0.1; default: a free one")
+    parser.add_argument("--port", type=int, help="on 127.0.0.1; default: that of last time, or a free one")
     parser.add_argument("--empty", action="store_true", help="without the stand-ins for imdb and other known names")
     parser.add_argument("--attached", action="store_true", help="end with standard input, and print the address alone")
     options = parser.parse_args()
@@ -55,7 +55,7 @@ def main() -> None:
         store = Store(options.directory)
     except (OSError, RuntimeError) as error:
         sys.exit(f"python -m tests.hub: {error}")
-    with store, _listening(options.port) as listener:
+    with store, _listening(options.port, options.directory / PORT) as listener:
         serve(store, listener, options.directory.resolve(), talkative=not options.attached)
 
 
@@ -89,14 +89,19 @@ def serve(store: Store, listener: socket.socket, directory: Path, *, talkative: 
 
 
 @contextlib.contextmanager
-def _listening(port: int) -> Iterator[socket.socket]:
+def _listening(port: int | None, memory: Path) -> Iterator[socket.socket]:
+    """A socket at a port, or where it was last time if nobody else is there now."""
+    wishes = [port] if port is not None else [int(memory.read_text()) if memory.exists() else 0, 0]
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", port))
-        except OSError as error:
-            sys.exit(f"python -m tests.hub: port {port} is taken: {error.strerror}; choose another with --port")
+        for wish in wishes:
+            with contextlib.suppress(OSError):
+                listener.bind(("127.0.0.1", wish))
+                break
+        else:
+            sys.exit(f"python -m tests.hub: port {port} is taken; choose another with --port")
         listener.listen(128)
+        memory.write_text(str(listener.getsockname()[1]))
         yield listener
 
 
