@@ -7,6 +7,7 @@ import hashlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 CHUNK = 1 << 16
 SAMPLE = 512
@@ -18,7 +19,7 @@ LFS_SUFFIXES = "7z arrow bin bz2 ckpt ftz gguf gz h5 joblib model msgpack npy np
 class Incoming:
     """A content that arrives in pieces."""
 
-    def __init__(self, file) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self.file = file
         self.size = 0
         self.digest = hashlib.sha256()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -102,8 +102,9 @@ def page(request: Request, items: list[Any], size: int) -> JSONResponse:
     start = int(request.query_params.get("cursor", 0))
     headers = {}
     if start + size < len(items):
-        url = request.url.include_query_params(cursor=start + size)
-        headers["Link"] = f'<{url}>; rel="next"'
+        query = urlencode([pair for pair in request.query_params.multi_items() if pair[0] != "cursor"])
+        path = request.scope["raw_path"].decode("ascii")  # still quoted
+        headers["Link"] = f'<{endpoint(request)}{path}?{query}&cursor={start + size}>; rel="next"'
     return JSONResponse(items[start : start + size], headers=headers)
 
 

@@ -26,9 +26,13 @@ class Connection(H11Protocol):
         self.lost.set()
 
 
+def is_open(client: tuple[str, int]) -> bool:
+    return client in Connection.open
+
+
 async def hang_up(client: tuple[str, int]) -> None:
     """Send what was written so far, then close, whatever was promised."""
-    connection = Connection.open.get(tuple(client))
+    connection = Connection.open.get(client)
     if connection is not None:
         connection.transport.close()
         await connection.lost.wait()

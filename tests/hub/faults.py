@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tests.hub.access import Tokens
-from tests.hub.connections import hang_up
+from tests.hub.connections import hang_up, is_open
 from tests.hub.refusals import CODES, Refusal
 
 OWN = "/-/admin/"  # neither recorded nor disturbed
@@ -128,16 +128,8 @@ class Records:
         )
         self.answered.append(record)
 
-        gone = False
-
-        async def hearing() -> Message:
-            nonlocal gone
-            message = await receive()
-            gone = gone or message["type"] == "http.disconnect"
-            return message
-
         async def noting(message: Message) -> None:
-            if gone and record.status is None:
+            if not is_open(scope["client"]):
                 return  # nobody is there to get it
             if message["type"] == "http.response.start":
                 record.status = message["status"]
@@ -148,7 +140,7 @@ class Records:
                 record.complete = not message.get("more_body", False)
 
         with contextlib.suppress(ClientDisconnect):  # the record tells it
-            await self.app(scope, hearing, noting)
+            await self.app(scope, receive, noting)
 
 
 def _cut_request(limit: int, scope: Scope, receive: Receive) -> Receive:

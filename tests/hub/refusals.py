@@ -38,7 +38,8 @@ class Refusal(Exception):
         self.body = body
 
     def response(self) -> Response:
-        headers = {"X-Error-Message": self.message, **self.headers}
+        message = " ".join(self.message.split()).encode("ascii", "backslashreplace").decode()
+        headers = {"X-Error-Message": message, **self.headers}
         if self.code:
             headers["X-Error-Code"] = self.code
         if self.status == 401:

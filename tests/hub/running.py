@@ -37,7 +37,7 @@ class RunningHub:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "tests.hub", "--attached", "--directory", self.directory.resolve()]
+        command = [sys.executable, "-m", "tests.hub", "--attached", "--directory", str(self.directory.resolve())]
         command += ["--port", str(self.port), *([] if self.stand_ins else ["--empty"])]
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()

@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 from datasets import ClassLabel, Dataset, Features, Value
@@ -90,7 +91,7 @@ def _review(chance: random.Random, *, positive: bool) -> Iterator[str]:
 
 
 def _save(
-    folder: Path, config: str, place: str, splits: dict[str, Dataset], class_labels: list[dict] | None = None
+    folder: Path, config: str, place: str, splits: dict[str, Dataset], class_labels: list[dict[str, Any]] | None = None
 ) -> None:
     """Parquet files and the card that names them, as the Hub has them for most data sets."""
     (folder / place).mkdir()

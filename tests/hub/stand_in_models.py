@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -91,7 +92,7 @@ def llama_chat_adapter(folder: Path) -> None:
     _card(folder, "text-generation", library="peft", base_model=LLAMA)
 
 
-def _distilbert(folder: Path, model_class: type[PreTrainedModel], names: dict) -> None:
+def _distilbert(folder: Path, model_class: type[PreTrainedModel], names: dict[str, Any]) -> None:
     tokenizer = make_models.wordpiece()
     # Training it gives other pieces every time; these are always the same.
     words = sorted(set("abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'-%/{}()") | set(stand_in_data.words()))

@@ -40,7 +40,7 @@ def fill(directory: Path, names: Iterable[str] = NAMES) -> None:
         missing = [name for kind, name in MAKERS if name in wanted and not store.get(kind, name)]
     if not missing:
         return
-    command = [sys.executable, "-m", __name__, directory.resolve(), *missing]
+    command = [sys.executable, "-m", __name__, str(directory.resolve()), *missing]
     offline = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=os.environ | offline, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import HfFileSystem, constants, hf_hub_download, snapshot_download, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import _http
 
 MODEL = "distilbert/distilbert-base-uncased"
@@ -95,6 +95,8 @@ def test_names_with_odd_characters(hub, hub_api, options):
     hub_api.create_tag(name, tag="v1/final")
     assert Path(hf_hub_download(name, path, revision="v1/final", **options)).read_bytes() == b"odd"
     assert [item.path for item in hub_api.list_repo_tree(name, "a folder")] == [path]
+    with pytest.raises(RevisionNotFoundError, match="→"):
+        hub_api.model_info(name, revision="→")
 
 
 def test_old_names_lead_to_the_new_ones(hub, hub_api, options):

@@ -110,9 +110,11 @@ def test_answers_are_slow(hub, tmp_path):
 
 
 def test_a_delayed_answer_ends_with_the_clients_patience(hub, hub_api):
-    hub.disturb(path="/api/models/", delay=5)
+    hub.disturb(path="/api/models/", delay=0.5)
     with pytest.raises(httpx2.ReadTimeout):
         hub_api.model_info(MODEL, timeout=0.1)
+    time.sleep(0.6)
+    assert [(one.status, one.complete) for one in hub.requests] == [(None, False)]
 
 
 def test_faults_are_for_those_who_know_the_secret(hub):

@@ -138,14 +138,14 @@ def test_a_moved_repository_is_found_by_both_names(hub_api, pushed):
 
 def test_long_lists_come_in_pages(hub, hub_api):
     name = hub_api.create_repo("tester/pages", repo_type="dataset").repo_id
-    operations = [CommitOperationAdd(f"data/{number:03}.txt", b"%d" % number) for number in range(120)]
+    operations = [CommitOperationAdd(f"my data/{number:03}.txt", b"%d" % number) for number in range(120)]
     hub_api.create_commit(name, operations, commit_message="Add many", repo_type="dataset")
     hub.forget()
-    items = list(hub_api.list_repo_tree(name, "data", repo_type="dataset", expand=True))
+    items = list(hub_api.list_repo_tree(name, "my data", repo_type="dataset", expand=True))
     assert [item.path for item in items] == [operation.path_in_repo for operation in operations]
-    assert len(asked(hub, "GET", "/data")) == 3
-    known = hub_api.get_paths_info(name, ["data/001.txt", "data", "nothing"], repo_type="dataset")
-    assert [item.path for item in known] == ["data/001.txt", "data"]
+    assert len(asked(hub, "GET", "/my data")) == 3
+    known = hub_api.get_paths_info(name, ["my data/001.txt", "my data", "nothing"], repo_type="dataset")
+    assert [item.path for item in known] == ["my data/001.txt", "my data"]
 
 
 def test_repositories_are_listed_for_those_who_may_see_them(hub_api):
