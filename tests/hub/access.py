@@ -25,13 +25,14 @@ class Token:
         return (self.user, *self.organisations)
 
 
-# What a Hub knows from the start. The last two are the words in scripts that users copied from the predecessor's guide.
+# What a Hub knows from the start. The last three are the words in scripts that users copied from the predecessor's guide.
 TOKENS = {
     "hf_writer": Token("writer", "tester", organisations=("testers",)),
     "hf_reader": Token("reader", "tester", role="read", organisations=("testers",)),
     "hf_stranger": Token("stranger", "stranger"),
     "YOUR_HUB_TOKEN": Token("guide", "santiadavani"),
     "HF_TOKEN": Token("guide", "santiadavani"),
+    "TOKEN": Token("guide", "santiadavani"),
 }
 
 
