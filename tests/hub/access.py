@@ -25,7 +25,7 @@ class Token:
         return (self.user, *self.organisations)
 
 
-# What a Hub knows from the start. The last three are the words in scripts that users copied from the predecessor's guide.
+# What a Hub knows from the start. The last three are words in scripts that users copied from the predecessor's guide.
 TOKENS = {
     "hf_writer": Token("writer", "tester", organisations=("testers",)),
     "hf_reader": Token("reader", "tester", role="read", organisations=("testers",)),

@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from huggingface_hub import HfFileSystem, constants, hf_hub_download, snapshot_download, try_to_load_from_cache
+from huggingface_hub import HfFileSystem, constants, file_download, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import _http
 
@@ -44,6 +44,7 @@ def test_a_snapshot_is_loaded_once(hub, options):
 
 def test_a_download_goes_on_where_the_connection_broke(hub, options, monkeypatch):
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 14)  # less than a whole one is thrown away by the client
+    monkeypatch.setattr(file_download, "time", types.SimpleNamespace(sleep=lambda seconds: None))
     hub.disturb(path=WEIGHTS, method="GET", cut_response=70_000)
     file = Path(hf_hub_download(MODEL, WEIGHTS, **options))
     broken, rest = [one for one in hub.requests if one.method == "GET" and one.path.endswith(WEIGHTS)]
