@@ -9,7 +9,14 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from huggingface_hub import HfFileSystem, constants, file_download, hf_hub_download, snapshot_download, try_to_load_from_cache
+from huggingface_hub import (
+    HfFileSystem,
+    constants,
+    file_download,
+    hf_hub_download,
+    snapshot_download,
+    try_to_load_from_cache,
+)
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import _http
 
