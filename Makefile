@@ -29,7 +29,7 @@ extension: system
 chat-model: setup
 	@tools/setup-chat-model
 
-.PHONY: demo demo-chat cluster psql stop reset
+.PHONY: demo demo-chat cluster psql hub stop reset
 demo: setup ## Tune a model on real data in a private cluster and predict with it (FRESH=1: tune again)
 	@tools/cluster start
 	@tools/demo
@@ -46,8 +46,13 @@ cluster: ## Start the private cluster below .pg/ and print how to reach it, as s
 psql: ## Open psql in the private cluster
 	@tools/cluster psql
 
-stop: ## Stop the private cluster
+hub: ## Start a Hugging Face Hub on this machine with small stand-ins, and print how to reach it
+	@$(MAKE) setup >&2
+	@tools/hub start
+
+stop: ## Stop the private cluster and the Hub
 	@tools/cluster stop
+	@tools/hub stop
 
 reset: ## Throw the private cluster and its data away
 	@tools/cluster reset
@@ -83,4 +88,5 @@ lock: ## Resolve the Python packages anew into constraints.txt
 
 clean: ## Throw away all that was built or started here, the private cluster included
 	@tools/cluster reset
+	@tools/hub stop
 	@source tools/lib.sh; rm -rf "$$PGML_VENV" "$$PGML_MODELS" target .cache .pytest_cache .ruff_cache .mypy_cache .hypothesis
