@@ -5,11 +5,12 @@ COMMENT ON SCHEMA pgml IS 'Tuning and serving of language models. Start with pgm
 COMMENT ON FUNCTION pgml.tune(text, text, text, text, text, jsonb, real, pgml.sampling, boolean, boolean, boolean, text) IS
 'Tunes a model on the rows of a table or view, as a job that every session can watch in pgml.jobs and pgml.logs.
 task: text-classification, text-pair-classification, conversation or text-generation. relation_name: read as the caller, in the caller''s snapshot.
-model_name: the base, as a project, ''pgml:<model id>'' or a directory below pgml.model_directories.
+model_name: the base, as a project, ''pgml:<model id>'', a directory below pgml.model_directories, or a repository of the Hugging Face Hub (''org/name'', ''org/name@revision'').
 y_column_name: the label, if hyperparams.dataset_args.class_column names none (_y_column_name: its former name).
 hyperparams: training_args (fields of Hugging Face TrainingArguments), tokenizer_args, max_seq_length; dataset_args: text_column, class_column; text1_column, text2_column;
 for conversation system_column, user_column, assistant_column or messages_column ([{"role", "content"}, …]), and on_overflow (truncate, drop, error);
-prompt_template ({column} in braces); lora_config (fields of peft''s LoraConfig; null: tune all weights; absent: LoRA above pgml.full_tuning_limit); load_in_8bit, load_in_4bit.
+prompt_template ({column} in braces); lora_config (fields of peft''s LoraConfig; null: tune all weights; absent: LoRA above pgml.full_tuning_limit); load_in_8bit, load_in_4bit;
+revision and token for a base of the Hub; in training_args push_to_hub, hub_model_id, hub_private_repo, hub_strategy, hub_always_push, hub_revision, hub_token, resume_from_checkpoint.
 test_size: the share of rows held OUT for testing, above 1 their number. test_sampling: last, random, stratified by label; seeded by training_args.seed.
 automatic_deploy: deploy when f1 (classification) or loss (else) is at least as good as the deployed model''s, in this transaction. wait: false returns once the job is recorded.
 A call without relation_name repeats the project''s last job: rows, label, hyperparams; one without model_name tunes the same base. Errors: 22023 bad arguments, all at once; 42P01, 42703, 42501 relation, column, privilege; 57014 canceled.';
@@ -47,11 +48,25 @@ Errors: 42704 no such project, 55000 nothing deployed, 42809 its task generates 
 COMMENT ON FUNCTION pgml.generate(text, text[], jsonb) IS
 'As generate(text, text, …) for many inputs at once, in order, NULL for NULL; they are computed together.';
 
+COMMENT ON FUNCTION pgml.embed(text, text, jsonb) IS
+'The embedding of a text: a vector of as many numbers as the model is wide, by the pooling that its files name (sentence-transformers), else the mean over its tokens. NULL for NULL.
+transformer: a project, ''pgml:<model id>'', a directory below pgml.model_directories, or a repository of the Hub. kwargs: prompt (text put before), prompt_name, normalize_embeddings, truncate_dim, revision, token.
+Errors: 22023 unknown argument, 42704 no such model.';
+COMMENT ON FUNCTION pgml.embed(text, text[], jsonb) IS
+'As embed(text, text, …) for many texts at once: one row each, in order, NULL for NULL. Faster than one call a row.';
+
 COMMENT ON FUNCTION pgml.predict(text, text) IS
 'The answer of a project''s deployed model to one input, for example {"label": "positive", "score": 0.98}; NULL for NULL.
 A pair is a JSON text: {"text": …, "text_pair": …}. Errors: 42704 no such project, 55000 nothing deployed.';
 COMMENT ON FUNCTION pgml.predict(text, text[]) IS
 'The answers of a project''s deployed model to many inputs at once: a JSON array, in order, null for NULL. Faster than one call a row.';
+
+COMMENT ON FUNCTION pgml.load_dataset(text, text, bigint, jsonb) IS
+'Loads a data set into a table, in the caller''s transaction and with the caller''s privileges: any failure leaves no table.
+source: a repository of the Hugging Face Hub, a file below pgml.data_directories, an address of pgml.data_urls. subset: a configuration of the repository. limit: rows; NULL: all.
+kwargs.table: the table, as SQL writes it; without it pgml."<source>", for files pgml.<name of the file>.
+kwargs.if_exists: error; replace, which empties a table with the same columns and else drops it; append, by the names of the columns. kwargs.token: access token of the Hub.
+The rest of kwargs is for the reader. Errors: 22023 bad arguments; 42P07 the table exists; 42501 no privilege; 42939 a name of an extension; 42703 a column that the table lacks.';
 
 COMMENT ON FUNCTION pgml.deploy(bigint) IS 'Makes one finished model answer for its project.';
 COMMENT ON FUNCTION pgml.deploy(text, pgml.strategy, text) IS
@@ -59,6 +74,23 @@ COMMENT ON FUNCTION pgml.deploy(text, pgml.strategy, text) IS
 algorithm: only models of this algorithm.';
 COMMENT ON FUNCTION pgml.cancel(bigint) IS
 'Asks a tuning job to stop; within two seconds it is ''cancelled'' and keeps its logs. False when it is over already. Error: 42704 no such model.';
+COMMENT ON FUNCTION pgml.resume(bigint, boolean) IS
+'Goes on with a job that failed, was cancelled or lost its machine, from its last checkpoint on this server (pgml.jobs.resumable): the same steps, and the same model in the end.
+Result and wait as of pgml.tune. A push needs a token that is set (pgml.set_secret, pgml.hub_token). Errors: 42704 no such model, 55000 nothing to go on from.';
+COMMENT ON FUNCTION pgml.push_to_hub(text, text, boolean, text, text) IS
+'Pushes a project''s deployed model to the Hugging Face Hub, with a model card: facts of the registry, never the data. Files that are there are not sent again.
+repo_id: default the project''s name, blanks as _, in the token''s namespace. private: for a repository that is new. revision: a branch, made if need be.
+token: used and forgotten; without it pgml.set_secret(''hub_token'', …), then pgml.hub_token, serve; ''secret:<name>'' is a secret of the role.
+Errors: 42501 token lacks or is refused, 22023 bad name, 08006 Hub not reached.';
+COMMENT ON FUNCTION pgml.push_to_hub(bigint, text, boolean, text, text) IS 'As push_to_hub(text, …), for one model by its id.';
+COMMENT ON FUNCTION pgml.pull_from_hub(text, text, text, text) IS
+'Stores a model of the Hugging Face Hub in pgml.files as a model of a project, and deploys it. project_name: default the name of the repository; a new project gets the model''s task.
+revision: branch, tag or commit. Errors: 42704 no such repository, 42501 not allowed, 0A000 no safetensors or no task that pgml serves, 08006 Hub not reached.';
+COMMENT ON FUNCTION pgml.set_secret(text, text) IS
+'Keeps a secret of the current role outside of all tables; NULL forgets it. The one called hub_token serves whenever a call of that role names no token; others as ''secret:<name>''.
+It is no part of dumps and of replication, takes effect at once and is not rolled back. Give it as a parameter: statements may be logged.';
+COMMENT ON FUNCTION pgml.secret_names() IS 'The names of the current role''s secrets.';
+COMMENT ON FUNCTION pgml._job_is_resumable(bigint) IS 'Whether a job left a checkpoint. For the view pgml.jobs.';
 COMMENT ON FUNCTION pgml.runtime_status() IS
 'The process that answers predictions: state (stopped, starting, ready, backoff), process ids, interpreter, how the one before it ended and what it said last,
 device, resident memory in bytes, versions of its packages. Starts nothing.';
@@ -66,6 +98,7 @@ COMMENT ON FUNCTION pgml.restart_runtime() IS
 'Ends the process that answers predictions and waits until a new one is ready. Requests in flight fail; tuning jobs go on. For administrators: GRANT EXECUTE to let others do it.';
 COMMENT ON FUNCTION pgml.version() IS 'The version of the extension''s library.';
 COMMENT ON FUNCTION pgml._loaded_models() IS 'For the view pgml.loaded_models.';
+COMMENT ON FUNCTION pgml._loads() IS 'What pgml.load_dataset does now in this database, for roles that the current one is a member of. For the view pgml.jobs.';
 COMMENT ON FUNCTION pgml._job_is_alive(bigint) IS 'False when the worker of a job was lost. For the view pgml.jobs.';
 COMMENT ON FUNCTION pgml._project_owner(text) IS 'Owner of a project, also of a hidden one: names are taken for all. For pgml.tune.';
 COMMENT ON FUNCTION pgml.set_updated_at() IS 'Trigger: keeps updated_at.';
@@ -91,7 +124,7 @@ COMMENT ON TABLE pgml.models IS 'One row a job of pgml.tune, and the model it ma
 COMMENT ON COLUMN pgml.models.hyperparams IS 'As checked before the job; never with a token in it.';
 COMMENT ON COLUMN pgml.models.status IS 'queued, in_progress, successful, failed or cancelled.';
 COMMENT ON COLUMN pgml.models.metrics IS 'On the rows held out: loss; accuracy, f1 (macro), classes, confusion_matrix of a classifier; perplexity, token_accuracy of generated text. Parameters, speed, memory in bytes, FLOPs.';
-COMMENT ON COLUMN pgml.models.base_model IS 'What was tuned: a directory''s name, or pgml:<model id>.';
+COMMENT ON COLUMN pgml.models.base_model IS 'What was tuned: a directory''s name, pgml:<model id>, or a repository of the Hub.';
 COMMENT ON COLUMN pgml.models.error IS 'Why the job failed or was cancelled.';
 COMMENT ON COLUMN pgml.models.sqlstate IS 'SQLSTATE of that error.';
 COMMENT ON COLUMN pgml.models.started_at IS 'When the job left the queue.';
@@ -99,6 +132,9 @@ COMMENT ON COLUMN pgml.models.stepping_since IS 'When the first optimizer step b
 COMMENT ON COLUMN pgml.models.step IS 'Optimizer steps done.';
 COMMENT ON COLUMN pgml.models.max_steps IS 'Optimizer steps to do.';
 COMMENT ON COLUMN pgml.models.digest IS 'sha256 over path, size and sha256 of the files; names the model in the runtime''s cache.';
+COMMENT ON COLUMN pgml.models.resumed_at_step IS 'The step from which the job went on last; 0 if it began anew.';
+COMMENT ON COLUMN pgml.models.base_revision IS 'Commit of a base that is a repository of the Hub.';
+COMMENT ON COLUMN pgml.models.hub IS 'Where the model was pushed, or pulled from: {"repo_id", "url", "commit", "private"}; or why it was not pushed: {"repo_id", "error", "sqlstate"}.';
 COMMENT ON TABLE pgml.deployments IS 'Which model answers for a project: the latest row of the project.';
 COMMENT ON TABLE pgml.files IS 'The files of finished models, in parts of at most 4 MiB. Of a model tuned with LoRA the adapter alone: pgml.json names its base.';
 COMMENT ON COLUMN pgml.files.part IS 'Number of the part, from 0.';
@@ -115,7 +151,7 @@ COMMENT ON SEQUENCE pgml.deployments_id_seq IS 'Ids of pgml.deployments.';
 COMMENT ON SEQUENCE pgml.files_id_seq IS 'Ids of pgml.files.';
 COMMENT ON SEQUENCE pgml.logs_id_seq IS 'Ids of pgml.logs.';
 
-COMMENT ON VIEW pgml.jobs IS 'All jobs with how far they are: share done, steps a second, time left. A job whose worker was lost shows as failed.';
+COMMENT ON VIEW pgml.jobs IS 'All jobs with how far they are: share done, steps a second, time left. A job whose worker was lost shows as failed; resumable: pgml.resume can go on with it. Running loads of data sets are there too: project is the table, step counts rows.';
 COMMENT ON VIEW pgml.overview IS 'The deployed model of each project and the rows it was tuned on.';
 COMMENT ON VIEW pgml.trained_models IS 'Finished models, newest first.';
 COMMENT ON VIEW pgml.deployed_models IS 'The model that answers for each project.';

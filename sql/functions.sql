@@ -48,10 +48,19 @@ LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED COST 10000 AS 'MODULE_PATHNAME', 
 CREATE FUNCTION pgml.generate(project_name text, inputs text[], config jsonb DEFAULT '{}') RETURNS text[]
 LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED COST 10000 AS 'MODULE_PATHNAME', 'generate_many_wrapper';
 
+CREATE FUNCTION pgml.embed(transformer text, text text, kwargs jsonb DEFAULT '{}') RETURNS real[]
+LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 10000 AS 'MODULE_PATHNAME', 'embed_one_wrapper';
+CREATE FUNCTION pgml.embed(transformer text, inputs text[], kwargs jsonb DEFAULT '{}') RETURNS SETOF real[]
+LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 10000 ROWS 100 AS 'MODULE_PATHNAME', 'embed_many_wrapper';
+
 CREATE FUNCTION pgml.predict(project_name text, input text) RETURNS jsonb
 LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 10000 AS 'MODULE_PATHNAME', 'predict_one_wrapper';
 CREATE FUNCTION pgml.predict(project_name text, inputs text[]) RETURNS jsonb
 LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 10000 AS 'MODULE_PATHNAME', 'predict_many_wrapper';
+
+CREATE FUNCTION pgml.load_dataset(source text, subset text DEFAULT NULL, "limit" bigint DEFAULT NULL, kwargs jsonb DEFAULT '{}')
+RETURNS TABLE (table_name text, rows bigint)
+LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 1 AS 'MODULE_PATHNAME', 'load_dataset_wrapper';
 
 CREATE FUNCTION pgml.deploy(model_id bigint) RETURNS TABLE (project text, strategy text, algorithm text)
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'deploy_model_wrapper';
@@ -61,6 +70,28 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'deploy_project
 
 CREATE FUNCTION pgml.cancel(model_id bigint) RETURNS boolean
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'cancel_wrapper';
+
+CREATE FUNCTION pgml.resume(model_id bigint, wait boolean DEFAULT true)
+RETURNS TABLE (status text, task text, algorithm text, deployed boolean, model_id bigint, metrics jsonb)
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE COST 1000000 ROWS 1 AS 'MODULE_PATHNAME', 'resume_wrapper';
+
+CREATE FUNCTION pgml.push_to_hub(
+    project_name text, repo_id text DEFAULT NULL, private boolean DEFAULT true, token text DEFAULT NULL, revision text DEFAULT NULL
+) RETURNS TABLE (model_id bigint, repo_id text, url text, commit text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 1 AS 'MODULE_PATHNAME', 'push_project_wrapper';
+CREATE FUNCTION pgml.push_to_hub(
+    model_id bigint, repo_id text DEFAULT NULL, private boolean DEFAULT true, token text DEFAULT NULL, revision text DEFAULT NULL
+) RETURNS TABLE (model_id bigint, repo_id text, url text, commit text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 1 AS 'MODULE_PATHNAME', 'push_model_wrapper';
+CREATE FUNCTION pgml.pull_from_hub(
+    repo_id text, project_name text DEFAULT NULL, revision text DEFAULT NULL, token text DEFAULT NULL
+) RETURNS TABLE (project text, task text, model_id bigint, commit text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 1 AS 'MODULE_PATHNAME', 'pull_from_hub_wrapper';
+
+CREATE FUNCTION pgml.set_secret(name text, value text) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'set_secret_wrapper';
+CREATE FUNCTION pgml.secret_names() RETURNS SETOF text
+LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'secret_names_wrapper';
 
 CREATE FUNCTION pgml.runtime_status() RETURNS TABLE (
     state text, pid integer, supervisor_pid integer, python text, started_at timestamptz, starts bigint,
@@ -75,8 +106,12 @@ LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'version_wrapper';
 -- For the views and checks below; not meant to be called by hand.
 CREATE FUNCTION pgml._loaded_models() RETURNS jsonb
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'loaded_models_wrapper';
+CREATE FUNCTION pgml._loads() RETURNS jsonb
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'loads_wrapper';
 CREATE FUNCTION pgml._job_is_alive(model_id bigint) RETURNS boolean
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'job_is_alive_wrapper';
+CREATE FUNCTION pgml._job_is_resumable(model_id bigint) RETURNS boolean
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'job_is_resumable_wrapper';
 -- Who owns a project, also one that row-level security hides: its name is taken all the same.
 CREATE FUNCTION pgml._project_owner(project_name text) RETURNS regrole
 LANGUAGE sql STABLE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp

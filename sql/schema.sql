@@ -75,7 +75,10 @@ CREATE TABLE pgml.models (
     finished_at   timestamptz,
     step          integer,
     max_steps     integer,
-    digest        text
+    digest        text,
+    resumed_at_step integer NOT NULL DEFAULT 0,
+    base_revision text,
+    hub           jsonb
 );
 CREATE INDEX models_project_id_idx ON pgml.models (project_id);
 CREATE INDEX models_snapshot_id_idx ON pgml.models (snapshot_id);

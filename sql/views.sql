@@ -29,21 +29,31 @@ WHERE m.status = 'successful'
 ORDER BY m.created_at DESC;
 
 CREATE VIEW pgml.jobs WITH (security_invoker = true) AS
-SELECT m.id AS model_id, p.name AS project, p.task,
+SELECT m.id AS model_id, p.name AS project, p.task::text AS task,
        CASE WHEN lost THEN 'failed' ELSE m.status END AS status,
-       m.step, m.max_steps,
+       m.step::bigint AS step, m.max_steps::bigint AS max_steps,
        round(m.step::numeric / NULLIF(m.max_steps, 0), 3) AS share_done,
-       round((m.step / NULLIF(extract(epoch FROM stepping), 0))::numeric, 2) AS steps_per_second,
-       CASE WHEN m.status = 'in_progress' AND NOT lost AND m.step > 0
-            THEN date_trunc('second', stepping * (m.max_steps - m.step) / m.step) END AS time_left,
+       round((done_now / NULLIF(extract(epoch FROM stepping), 0))::numeric, 2) AS steps_per_second,
+       CASE WHEN m.status = 'in_progress' AND NOT lost AND done_now > 0
+            THEN date_trunc('second', stepping * (m.max_steps - m.step) / done_now) END AS time_left,
        m.base_model, p.owner, m.created_at, m.started_at, m.finished_at,
        CASE WHEN lost THEN 'the job worker ended without a word' ELSE m.error END AS error,
-       m.sqlstate
+       m.sqlstate,
+       (lost OR m.status IN ('failed', 'cancelled')) AND pgml._job_is_resumable(m.id) AS resumable
 FROM pgml.models m
 JOIN pgml.projects p ON p.id = m.project_id
 CROSS JOIN LATERAL (SELECT m.status IN ('queued', 'in_progress') AND NOT pgml._job_is_alive(m.id) AS lost) AS life
-CROSS JOIN LATERAL (SELECT COALESCE(m.finished_at, clock_timestamp()) - m.stepping_since AS stepping) AS clock
-ORDER BY m.id DESC;
+CROSS JOIN LATERAL (SELECT COALESCE(m.finished_at, clock_timestamp()) - m.stepping_since AS stepping,
+                           m.step - m.resumed_at_step AS done_now) AS clock
+UNION ALL
+-- Loads of data sets, which are in no table before their transaction ends: steps are rows.
+SELECT NULL, l."table", 'load_dataset', CASE WHEN l.phase = 'starting' THEN 'queued' ELSE 'in_progress' END, l.rows, NULL,
+       CASE WHEN l.phase = 'downloading' THEN round(l.bytes::numeric / NULLIF(l.total, 0), 3) END,
+       round((l.rows / NULLIF(extract(epoch FROM clock_timestamp() - l.started_at), 0))::numeric, 2), NULL,
+       l.source, l.role::regrole, l.started_at::timestamp, l.started_at, NULL, NULL, NULL, false
+FROM jsonb_to_recordset(pgml._loads())
+     AS l(role oid, source text, "table" text, phase text, rows bigint, bytes bigint, total bigint, started_at timestamptz)
+ORDER BY model_id DESC;
 
 -- The runtime knows a stored model by its digest; under which number it is stored here, this database knows.
 CREATE VIEW pgml.loaded_models WITH (security_invoker = true) AS

@@ -26,6 +26,24 @@ pub fn project(name: &str) -> Result<Option<Project>> {
     first_row(PROJECT, &[name.into()], |row| Ok(Project { id: required(row, 1)?, task: required(row, 2)? }))
 }
 
+/// The id of a project of the current user for a task. Two sessions may make it at once: the second finds the first one's row.
+pub fn find_or_create_project(name: &str, task: &str) -> Result<i64> {
+    const CREATE: &str = "
+        INSERT INTO pgml.projects (name, task) VALUES ($1, $2::pgml.task) ON CONFLICT (name) DO NOTHING";
+    if project(name)?.is_none() {
+        execute(CREATE, &[name.into(), task.into()])?;
+    }
+    match project(name)? {
+        Some(project) if project.task == task => Ok(project.id),
+        Some(project) => Err(Error::invalid(format!("project \"{name}\" is for task {}, not {task}", project.task))
+            .hint("A project keeps its task. Choose another project_name.")),
+        None => Err(Error::new(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!("project \"{name}\" belongs to another role"),
+        )),
+    }
+}
+
 /// The owner of a project that the current user may not see; its name is taken all the same.
 pub fn hidden_owner(name: &str) -> Result<Option<String>> {
     first_row("SELECT pgml._project_owner($1)::text", &[name.into()], |row| Ok(row.get(1)?)).map(Option::flatten)
@@ -120,6 +138,24 @@ pub fn insert_log(model_id: i64, project_id: i64, logs: Value) -> Result<()> {
         VALUES ($1, $2, $3, COALESCE(($4->>'timestamp')::timestamptz AT TIME ZONE current_setting('TimeZone'), clock_timestamp()), $4)";
     let id = next_id("pgml.logs_id_seq")?;
     execute(INSERT, &[id.into(), model_id.into(), project_id.into(), JsonB(logs).into()])
+}
+
+/// Ends a model whose files are all stored. The digest names it in the server's cache: sha256 of the lines
+/// "path NUL size NUL sha256 LF", sorted by path.
+pub fn complete_model(model_id: i64, metrics: &Value) -> Result<()> {
+    const COMPLETE: &str = r"
+        UPDATE pgml.models SET status = 'successful', metrics = $2, finished_at = clock_timestamp(), step = max_steps, digest = (
+            SELECT encode(sha256(string_agg(
+                       convert_to(path, 'UTF8') || '\x00' || convert_to(size::text, 'UTF8') || '\x00' || convert_to(sha256, 'UTF8') || '\x0a',
+                       '' ORDER BY convert_to(path, 'UTF8'))), 'hex')
+            FROM pgml.files WHERE model_id = $1 AND part = 0)
+        WHERE id = $1";
+    execute(COMPLETE, &[model_id.into(), JsonB(metrics.clone()).into()])
+}
+
+/// Where a model was pushed or pulled from, or why it was not pushed.
+pub fn set_hub(model_id: i64, hub: Value) -> Result<()> {
+    execute("UPDATE pgml.models SET hub = $2 WHERE id = $1", &[model_id.into(), JsonB(hub).into()])
 }
 
 // In a statement of its own: DROP EXTENSION locks a sequence before its table, and an INSERT that draws from the

@@ -1,5 +1,9 @@
 //! Settings. Interpreter, directories and limits belong to the administrator; nothing here lets a user run other code.
 
+mod hub;
+
+pub use hub::*;
+
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::{PostgresGucEnum, pg_sys};
 use std::ffi::{CStr, CString};
@@ -29,11 +33,14 @@ static ON_DISCONNECT: GucSetting<OnDisconnect> = GucSetting::<OnDisconnect>::new
 static RUNTIME_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
 /// Default: above the encoders that people tune whole, of 110 or 125 million, and below what strains a small machine.
 static FULL_TUNING_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(200);
+/// Default a week: long enough to see that a job was lost; its rows and checkpoints are not kept for ever.
+static RESUME_WINDOW: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 3600);
 /// Default a minute: importing torch from a cold disk can take half of it.
 static RUNTIME_START_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60);
 
 /// Defines all settings and reserves the prefix, so that a misspelt name is an error.
 pub fn init() {
+    hub::init();
     define_strings();
     define_numbers();
     GucRegistry::define_enum_guc(
@@ -113,6 +120,14 @@ fn define_numbers() {
         3600,
         GucFlags::UNIT_S,
     );
+    int(
+        c"pgml.resume_window",
+        c"Time for which a job that did not succeed can be resumed.",
+        c"Until then its rows and checkpoints stay on disk, below the data directory. 0: they go when the job ends.",
+        &RESUME_WINDOW,
+        i32::MAX,
+        GucFlags::UNIT_S,
+    );
     GucRegistry::define_int_guc(
         c"pgml.max_jobs",
         c"Tuning jobs that run at the same time; more wait as queued.",
@@ -129,13 +144,17 @@ fn text(setting: &GucSetting<Option<CString>>) -> String {
     setting.get().map(|value| value.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
+fn list(setting: &GucSetting<Option<CString>>) -> Vec<String> {
+    text(setting).split(',').map(|d| d.trim().to_string()).filter(|d| !d.is_empty()).collect()
+}
+
 pub fn python() -> String {
     text(&PYTHON)
 }
 
 /// The allowed directories, in the order they are searched.
 pub fn model_directories() -> Vec<String> {
-    text(&MODEL_DIRECTORIES).split(',').map(|d| d.trim().to_string()).filter(|d| !d.is_empty()).collect()
+    list(&MODEL_DIRECTORIES)
 }
 
 pub fn max_jobs() -> u32 {
@@ -153,6 +172,10 @@ pub fn full_tuning_limit() -> i32 {
 
 pub fn runtime_threads() -> u32 {
     RUNTIME_THREADS.get().max(0) as u32
+}
+
+pub fn resume_window() -> std::time::Duration {
+    std::time::Duration::from_secs(RESUME_WINDOW.get().max(0) as u64)
 }
 
 pub fn runtime_start_timeout() -> std::time::Duration {

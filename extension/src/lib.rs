@@ -6,12 +6,18 @@
 use pgrx::prelude::*;
 
 mod catalog;
+mod copy;
 mod error;
 mod frontend;
 mod functions;
 mod gucs;
+mod hub;
+mod loads;
 mod relation;
 mod runtime;
+mod secrets;
+mod table_columns;
+mod target_table;
 mod transaction;
 mod wait;
 mod workers;
@@ -23,5 +29,6 @@ pgrx::pg_module_magic!(name, version);
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     gucs::init();
+    hub::hide_statements();
     workers::supervisor::register_at_boot();
 }

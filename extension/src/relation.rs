@@ -50,11 +50,13 @@ pub fn resolve(name: &str) -> Result<Relation> {
     Ok(Relation { sql_name, columns: columns(oid)? })
 }
 
-fn current_user() -> Result<String> {
+/// The current role's name, quoted.
+pub fn current_user() -> Result<String> {
     catalog::scalar("SELECT pg_catalog.quote_ident(current_user)", &[])
 }
 
-fn columns(oid: pg_sys::Oid) -> Result<Vec<(String, String)>> {
+/// Name and type of each column.
+pub fn columns(oid: pg_sys::Oid) -> Result<Vec<(String, String)>> {
     const COLUMNS: &str = "
         SELECT attname::text, pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute
         WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum";

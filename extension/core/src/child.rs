@@ -1,6 +1,6 @@
 //! Child processes of a PostgreSQL process: in a session of their own, with clean signals, gone when their parent is gone.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -14,6 +14,9 @@ pub struct ChildProcess {
     /// Its standard output when `Output::Frames`.
     pub frames: Option<PipeEnd>,
 }
+
+/// What a pipe holds before its writer has to wait.
+const LARGEST_INPUT: usize = 64 << 10;
 
 /// What the process' standard output carries.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,17 +58,18 @@ impl PipeEnd {
     }
 }
 
-/// Starts `program` with `arguments` and no standard input.
+/// Starts `program` with `arguments`. Its standard input is `input`, which the kernel must hold (64 kB): nobody waits here.
 ///
 /// The calling thread must live as long as the child: the kernel kills the child when the thread that forked it ends.
 pub fn spawn(
     program: &str,
     arguments: &[String],
     env: &[(String, String)],
+    input: &[u8],
     output: Output,
 ) -> io::Result<ChildProcess> {
     let mut command = Command::new(program);
-    command.args(arguments).envs(env.iter().cloned()).stdin(Stdio::null());
+    command.args(arguments).envs(env.iter().cloned()).stdin(standard_input(input)?);
     let merged = match output {
         Output::Merged => {
             let (reader, writer) = io::pipe()?;
@@ -87,6 +91,18 @@ pub fn spawn(
     let log = merged.map(OwnedFd::from).or(stderr).map(PipeEnd::new).transpose()?;
     let frames = stdout.map(PipeEnd::new).transpose()?;
     Ok(ChildProcess { child, log, frames })
+}
+
+fn standard_input(input: &[u8]) -> io::Result<Stdio> {
+    if input.is_empty() {
+        return Ok(Stdio::null());
+    }
+    if input.len() > LARGEST_INPUT {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "too much for the standard input of a process"));
+    }
+    let (reader, mut writer) = io::pipe()?;
+    writer.write_all(input)?;
+    Ok(reader.into())
 }
 
 /// Leaves nothing of PostgreSQL in the child: its signals, its descriptors, its process group, its protection from the OOM killer.
@@ -196,7 +212,7 @@ mod tests {
     use super::*;
 
     fn shell(script: &str, output: Output) -> ChildProcess {
-        spawn("/bin/sh", &["-c".into(), script.into()], &[], output).expect("spawn")
+        spawn("/bin/sh", &["-c".into(), script.into()], &[], b"", output).expect("spawn")
     }
 
     fn read_to_end(pipe: &PipeEnd) -> Vec<u8> {
@@ -229,6 +245,15 @@ mod tests {
         wait(&mut child);
         assert_eq!(read_to_end(child.log.as_ref().expect("pipe")), b"a\nb\n");
         assert!(child.frames.is_none());
+    }
+
+    #[test]
+    fn a_child_reads_its_input_to_the_end() {
+        let mut child = spawn("/bin/cat", &[], &[], b"to be said to nobody else", Output::Merged).expect("spawn");
+        wait(&mut child);
+        assert_eq!(read_to_end(child.log.as_ref().expect("pipe")), b"to be said to nobody else");
+        let error = spawn("/bin/cat", &[], &[], &[0; 70_000], Output::Merged).map(|_| ()).expect_err("too much");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
 
     #[test]
@@ -284,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_an_error() {
-        let error = spawn("/nowhere/python", &[], &[], Output::Merged).map(|_| ()).expect_err("no program");
+        let error = spawn("/nowhere/python", &[], &[], b"", Output::Merged).map(|_| ()).expect_err("no program");
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

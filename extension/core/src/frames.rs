@@ -13,6 +13,8 @@ pub const FILE_PART: usize = 4 << 20;
 const LENGTHS: usize = 8;
 const MAX_HEADER: usize = 16 << 20;
 const MAX_PAYLOAD: usize = 1 << 30;
+/// Memory that a reader keeps for the next frame.
+const KEPT: usize = 1 << 20;
 
 /// One message.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,6 +96,11 @@ impl FrameReader {
         }
         let payload = rest[LENGTHS + header_length..whole].to_vec();
         self.start += whole;
+        if self.start == self.bytes.len() {
+            self.start = 0;
+            self.bytes.clear();
+            self.bytes.shrink_to(KEPT); // one long frame must not stay in memory as long as the connection
+        }
         Ok(Some(Frame { header, payload }))
     }
 

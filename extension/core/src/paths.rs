@@ -13,6 +13,10 @@ pub const RUNTIME_STATE: &str = "pgml/runtime.json";
 pub const RESTART_REQUEST: &str = "pgml/restart";
 pub const CACHE: &str = "pgml/cache";
 pub const JOBS: &str = "pgml/jobs";
+/// What roles gave to `pgml.set_secret`, a file for each role; mode 0700.
+pub const SECRETS: &str = "pgml/secrets";
+/// How far the loads of data sets are that run now, a file for each backend.
+pub const LOADS: &str = "pgml/loads";
 
 /// The directory of one tuning job. Model ids count per database, so the database is part of the name.
 pub fn job_directory(database: u32, model_id: i64) -> PathBuf {
@@ -22,6 +26,16 @@ pub fn job_directory(database: u32, model_id: i64) -> PathBuf {
 /// The lock that one of the `pgml.max_jobs` running jobs holds.
 pub fn job_slot(slot: u32) -> PathBuf {
     PathBuf::from(format!("{JOBS}/slot.{slot}"))
+}
+
+/// What a backend tells of the load that it runs.
+pub fn load(pid: i32) -> PathBuf {
+    PathBuf::from(format!("{LOADS}/{pid}.json"))
+}
+
+/// Held by the backend while it loads: a file without it is stale.
+pub fn load_lock(pid: i32) -> PathBuf {
+    PathBuf::from(format!("{LOADS}/{pid}.lock"))
 }
 
 /// The files of one job.
@@ -41,6 +55,14 @@ impl JobFiles {
     /// Where the waiting backend listens for what the job worker reports.
     pub fn socket(&self) -> PathBuf {
         self.0.join("job.sock")
+    }
+    /// The checkpoints of the trainer, and what else it writes while it trains.
+    pub fn output(&self) -> PathBuf {
+        self.0.join("output")
+    }
+    /// Left by the worker of a job that did not succeed and that can be resumed.
+    pub fn ended(&self) -> PathBuf {
+        self.0.join("ended")
     }
     /// Left by `pgml.cancel`.
     pub fn cancel_request(&self) -> PathBuf {

@@ -4,8 +4,9 @@ use crate::catalog;
 use crate::error::{Error, OrReport, Result};
 use crate::runtime::{client, startup};
 use crate::workers::attend::interrupt;
+use crate::workers::directory::files_of;
 use pgml_core::lock::FileLock;
-use pgml_core::paths::{self, JobFiles};
+use pgml_core::paths;
 use pgrx::JsonB;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
@@ -62,7 +63,18 @@ fn runtime_status() -> Status {
 
 #[pg_extern(sql = false)]
 fn loaded_models() -> JsonB {
-    JsonB(server_status().map_or_else(|| json!([]), |mut status| status["models"].take()))
+    let Value::Array(mut models) = server_status().unwrap_or_default()["models"].take() else {
+        return JsonB(json!([]));
+    };
+    models.retain(|model| model["role"].as_str().is_none_or(is_member));
+    JsonB(Value::Array(models))
+}
+
+// A private model of the Hub is its role's business, its name too.
+fn is_member(role: &str) -> bool {
+    let role = role.parse().unwrap_or_default();
+    // SAFETY: reads the roles of the current user; a number that is no role's has no members.
+    unsafe { pg_sys::is_member_of_role(pg_sys::GetUserId(), pg_sys::Oid::from_u32(role)) }
 }
 
 fn server_status() -> Option<Value> {
@@ -104,14 +116,14 @@ fn cancel(model_id: i64) -> bool {
 }
 
 fn cancel_job(model_id: i64) -> Result<bool> {
-    const STATUS: &str = "SELECT status FROM pgml.models WHERE id = $1";
-    let status = catalog::first_row(STATUS, &[model_id.into()], |row| catalog::required::<String>(row, 1))?;
-    let status = status.ok_or_else(|| {
+    const VISIBLE: &str = "SELECT id FROM pgml.models WHERE id = $1";
+    let model = catalog::first_row(VISIBLE, &[model_id.into()], |row| catalog::required::<i64>(row, 1))?;
+    model.ok_or_else(|| {
         Error::undefined(format!("model {model_id} does not exist")).hint("SELECT * FROM pgml.jobs; lists the jobs.")
     })?;
     let files = files_of(model_id);
-    let worker = FileLock::holder(&files.lock()).filter(|_| ["queued", "in_progress"].contains(&status.as_str()));
-    let Some(worker) = worker else { return Ok(false) };
+    // Whatever its status: a job whose model is recorded may still push it.
+    let Some(worker) = FileLock::holder(&files.lock()) else { return Ok(false) };
     std::fs::write(files.cancel_request(), b"").map_err(|e| Error::io("ask the job to stop", &e))?;
     interrupt(worker);
     Ok(true)
@@ -122,10 +134,4 @@ fn job_is_alive(model_id: i64) -> bool {
     let files = files_of(model_id);
     // A job that just ended takes its description along; the asking statement's snapshot may be older than that end.
     FileLock::is_held(&files.lock()) || !files.spec().exists()
-}
-
-fn files_of(model_id: i64) -> JobFiles {
-    // SAFETY: set once when the backend connected to its database.
-    let database = unsafe { pg_sys::MyDatabaseId };
-    JobFiles(paths::job_directory(database.to_u32(), model_id))
 }

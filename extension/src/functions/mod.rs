@@ -2,6 +2,11 @@
 
 mod administration;
 mod deploy;
+mod embed;
+mod load_dataset;
+mod pull_from_hub;
+mod push_to_hub;
+mod resume;
 mod transform;
 mod transform_stream;
 mod tune;

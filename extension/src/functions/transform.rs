@@ -1,6 +1,7 @@
 //! `pgml.transform`, `pgml.predict` and `pgml.generate`: inputs in, one JSON array out, in order.
 
 use crate::error::{Error, OrReport, Result};
+use crate::hub;
 use crate::runtime::client::{self, Pieces};
 use crate::runtime::models::{self, Model};
 use pgrx::JsonB;
@@ -61,7 +62,7 @@ fn generate_many(project_name: &str, inputs: Vec<Option<String>>, config: JsonB)
     generate(project_name, texts(inputs), config.0).or_report()
 }
 
-fn texts(inputs: Vec<Option<String>>) -> Vec<Value> {
+pub fn texts(inputs: Vec<Option<String>>) -> Vec<Value> {
     inputs.into_iter().map(|text| text.map_or(Value::Null, Value::String)).collect()
 }
 
@@ -115,27 +116,33 @@ pub struct Request {
     /// `text`: plain strings are wanted instead of what the task's results are otherwise.
     form: Option<&'static str>,
     model: Option<Model>,
+    /// What the base of a stored adapter may do on the Hub, where the call gives a token.
+    hub: Option<Value>,
 }
 
 impl Request {
     /// A request that names its task, and with it the model.
-    pub fn new(task: Value, args: Value, format: &str, inputs: Vec<Value>) -> Result<Self> {
+    pub fn new(mut task: Value, mut args: Value, format: &str, inputs: Vec<Value>) -> Result<Self> {
+        let token = hub::take_token(&mut task, &TOKENS).or(hub::take_token(&mut args, &TOKENS));
         let mut task = object("task", task)?;
         let args = object("args", args)?;
+        let hub = token.clone().map(|token| hub::settings(Some(token))).transpose()?;
         let model = match task.remove("model") {
-            Some(Value::String(name)) => Some(models::resolve(&name)?),
+            Some(Value::String(name)) => {
+                Some(models::resolve(&name, task.get("revision").and_then(Value::as_str), token)?)
+            }
             Some(_) => return Err(Error::invalid("\"model\" in argument \"task\" must be a text")),
             None => None,
         };
-        Ok(Self { task, args, format: format.into(), inputs, form: None, model })
+        Ok(Self { task, args, format: format.into(), inputs, form: None, model, hub })
     }
 
     /// A request to a model, for the model's own task.
     fn to(model: Model, args: Map<String, Value>, inputs: Vec<Value>) -> Self {
-        Self { task: Map::new(), args, format: "text".into(), inputs, form: None, model: Some(model) }
+        Self { task: Map::new(), args, format: "text".into(), inputs, form: None, model: Some(model), hub: None }
     }
 
-    fn run(self) -> Result<Value> {
+    pub fn run(self) -> Result<Value> {
         let answer = client::ask(self.header("transform"), self.payload().as_bytes(), self.model.as_ref())?;
         serde_json::from_slice(&answer.payload).map_err(Error::protocol)
     }
@@ -146,13 +153,18 @@ impl Request {
     }
 
     fn header(&self, operation: &str) -> Value {
-        json!({"op": operation, "task": self.task, "args": self.args, "inputs": self.format, "form": self.form})
+        json!({
+            "op": operation, "task": self.task, "args": self.args, "inputs": self.format, "form": self.form, "hub": self.hub,
+        })
     }
 
     fn payload(&self) -> String {
         json!(self.inputs).to_string()
     }
 }
+
+/// Where scripts put the token of the Hub.
+const TOKENS: [&str; 3] = ["token", "hub_token", "use_auth_token"];
 
 fn object(argument: &str, value: Value) -> Result<Map<String, Value>> {
     match value {

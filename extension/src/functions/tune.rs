@@ -4,18 +4,19 @@ use super::deploy::enum_label;
 use crate::catalog::{self, Project};
 use crate::error::{self, Error, OrReport, Result};
 use crate::gucs;
+use crate::hub;
 use crate::relation::{self, Relation};
 use crate::runtime::client;
 use crate::runtime::models::{self, Model};
 use crate::workers::attend::{self, End};
 use crate::workers::directory::JobDirectory;
-use crate::workers::spec::JobSpec;
+use crate::workers::spec::{self, JobSpec};
 use pgml_core::redact::redact;
 use pgrx::JsonB;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 
-type Tuned = TableIterator<
+pub type Tuned = TableIterator<
     'static,
     (
         name!(status, String),
@@ -34,12 +35,32 @@ struct Arguments {
     relation: Option<String>,
     label_column: Option<String>,
     model: Option<String>,
+    /// Without tokens.
     hyperparams: Value,
+    tokens: Tokens,
     test_size: f32,
     test_sampling: String,
     automatic_deploy: bool,
     materialize: bool,
     wait: bool,
+}
+
+/// What a call gives for the Hub.
+#[derive(Clone, Default)]
+struct Tokens {
+    read: Option<String>,
+    push: Option<String>,
+}
+
+impl Tokens {
+    /// Takes them out of the hyperparams: `token` is for the base model, `hub_token` for pushing, and one serves for both.
+    fn take(hyperparams: &mut Value) -> Self {
+        let read = hub::take_token(hyperparams, &["token", "hub_token", "use_auth_token"]);
+        let push = hyperparams
+            .get_mut("training_args")
+            .and_then(|arguments| hub::take_token(arguments, &["hub_token", "push_to_hub_token", "token"]));
+        Self { read, push }
+    }
 }
 
 #[allow(clippy::too_many_arguments)] // as many as the SQL function has
@@ -58,6 +79,8 @@ fn tune(
     wait: Option<bool>,
     former_y_column_name: Option<&str>,
 ) -> Tuned {
+    let mut hyperparams = hyperparams.map_or_else(|| json!({}), |h| h.0);
+    let tokens = Tokens::take(&mut hyperparams);
     let project = project_name.map(str::trim).filter(|name| !name.is_empty());
     let arguments = Arguments {
         project: project.ok_or_else(|| Error::invalid("project_name cannot be NULL or empty")).or_report().into(),
@@ -65,7 +88,8 @@ fn tune(
         relation: relation_name.map(str::to_string),
         label_column: y_column_name.or(former_y_column_name).map(str::to_string),
         model: model_name.map(str::to_string),
-        hyperparams: hyperparams.map_or_else(|| json!({}), |h| h.0),
+        hyperparams,
+        tokens,
         test_size: test_size.unwrap_or(0.25),
         test_sampling: test_sampling.map_or_else(|| "stratified".into(), enum_label),
         automatic_deploy: automatic_deploy.unwrap_or(true),
@@ -73,15 +97,14 @@ fn tune(
         wait: wait.unwrap_or(true),
     };
     let (spec, end) = run(arguments).or_report();
-    let deployed = deploy(&spec, &end).or_report();
-    TableIterator::once((
-        end.status,
-        spec.task,
-        "transformers".into(),
-        deployed,
-        spec.model_id,
-        Some(end.metrics).filter(|m| !m.is_null()).map(JsonB),
-    ))
+    row(spec, end).or_report()
+}
+
+/// Deploys, and makes the row that the statement returns.
+pub fn row(spec: JobSpec, end: End) -> Result<Tuned> {
+    let deployed = deploy(&spec, &end)?;
+    let metrics = Some(end.metrics).filter(|m| !m.is_null()).map(JsonB);
+    Ok(TableIterator::once((end.status, spec.task, "transformers".into(), deployed, spec.model_id, metrics)))
 }
 
 /// The label of the enum `pgml.task` for a task as users write it.
@@ -95,9 +118,10 @@ fn run(mut arguments: Arguments) -> Result<(JobSpec, End)> {
     fill_from_project(&mut arguments, project.as_ref())?;
     let relation_name = arguments.relation.clone().ok_or_else(no_relation)?;
     let relation = relation::resolve(&relation_name)?;
-    let model = arguments.model.as_deref().map(models::resolve).transpose()?;
+    let hub = hub::settings_to_push(arguments.tokens.read.clone(), arguments.tokens.push.clone())?;
+    let model = arguments.model.as_deref().map(|name| base(name, &arguments, &hub)).transpose()?;
     let mut directory = JobDirectory::create(catalog::next_model_id()?)?;
-    let plan = check(&arguments, &relation, &relation_name, model.as_ref(), &directory)?;
+    let plan = check(&arguments, &relation, &relation_name, model.as_ref(), &directory, &hub)?;
     announce(&plan);
     if relation.is_volatile()? && !arguments.materialize {
         error::warn(&format!("the definition of \"{relation_name}\" is volatile: its rows change at every read"));
@@ -109,8 +133,19 @@ fn run(mut arguments: Arguments) -> Result<(JobSpec, End)> {
     announce(&analysis);
     let spec = describe(arguments, relation_name, model, plan, analysis, directory.model_id);
     spec.write(&directory.files)?;
-    let end = attend::run(&spec, &mut directory)?;
+    let hub = (!spec.plan["push"].is_null()).then_some(hub);
+    let end = attend::run("run", &spec, &mut directory, hub.as_ref())?;
     Ok((spec, end))
+}
+
+/// The model to start from; hyperparams may name its revision.
+fn base(name: &str, arguments: &Arguments, hub: &Value) -> Result<Model> {
+    let revision = arguments.hyperparams.get("revision").and_then(Value::as_str);
+    match models::resolve(name, revision, None)? {
+        // With the tokens of the call.
+        Model::Hub { name, revision, .. } => Ok(Model::Hub { name, revision, hub: hub.clone() }),
+        found => Ok(found),
+    }
 }
 
 /// A `tune` without a relation repeats the project's last job: its rows, label and hyperparams; one without a model, its base.
@@ -157,12 +192,13 @@ fn check(
     relation_name: &str,
     model: Option<&Model>,
     directory: &JobDirectory,
+    hub: &Value,
 ) -> Result<Value> {
     let header = json!({
         "op": "check_tune", "project": arguments.project, "task": arguments.task, "relation": relation.to_json(relation_name),
         "y_column_name": arguments.label_column, "hyperparams": arguments.hyperparams, "test_size": arguments.test_size,
         "test_sampling": arguments.test_sampling, "job_directory": directory.path(),
-        "full_tuning_limit": gucs::full_tuning_limit(),
+        "full_tuning_limit": gucs::full_tuning_limit(), "hub": hub,
     });
     let mut plan = client::ask(header, b"", model)?.header["plan"].take();
     redact(&mut plan["hyperparams"]);
@@ -198,14 +234,14 @@ fn describe(
     model_id: i64,
 ) -> JobSpec {
     let label_column = columns(&plan).into_iter().find(|(role, _)| role == "label").map(|(_, column)| column);
-    // SAFETY: this process' own database and roles.
-    let (database, session_user, current_user) =
-        unsafe { (pg_sys::MyDatabaseId, pg_sys::GetSessionUserId(), pg_sys::GetUserId()) };
+    // SAFETY: reads this process' own database.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    let (session_user, current_user) = spec::caller();
     JobSpec {
         model_id,
         database: database.to_u32(),
-        session_user: session_user.to_u32(),
-        current_user: current_user.to_u32(),
+        session_user,
+        current_user,
         project: arguments.project,
         task: arguments.task.unwrap_or_default(),
         relation,

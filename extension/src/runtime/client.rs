@@ -19,7 +19,7 @@ pub fn ask(header: Value, payload: &[u8], model: Option<&Model>) -> Result<Frame
     let mut request = Request::send(header, payload, model)?;
     let answer = request.receive()?;
     request.finish();
-    outcome(answer)
+    outcome(answer).map_err(|error| models::explain(error, model))
 }
 
 fn outcome(answer: Frame) -> Result<Frame> {
@@ -46,6 +46,8 @@ pub struct Request {
     channel: Channel,
     /// The models that the server process may ask the files of.
     models: Vec<Model>,
+    /// What the base of an adapter may do on the Hub, if the request says.
+    hub: Option<Value>,
 }
 
 impl Request {
@@ -58,7 +60,11 @@ impl Request {
 
     fn on(mut channel: Channel, header: &Value, payload: &[u8], model: Option<&Model>) -> Result<Self> {
         channel.send(header, payload).map_err(|_| startup::ended_while_answering())?;
-        Ok(Self { channel, models: model.cloned().into_iter().collect() })
+        let hub = match model {
+            Some(Model::Hub { hub, .. }) => Some(hub.clone()),
+            _ => header.get("hub").filter(|hub| hub.is_object()).cloned(),
+        };
+        Ok(Self { channel, models: model.cloned().into_iter().collect(), hub })
     }
 
     /// Waits for the next frame of the answer, which may be an error; gives the server process what it needs meanwhile.
@@ -69,7 +75,9 @@ impl Request {
             match (header["notice"].as_str(), header["need"].as_str()) {
                 (Some(text), _) => error::notice(text),
                 (_, Some("files")) => self.send_files(header["digest"].as_str().unwrap_or_default())?,
-                (_, Some("model")) => self.send_model(header["name"].as_str().unwrap_or_default())?,
+                (_, Some("model")) => {
+                    self.send_model(header["name"].as_str().unwrap_or_default(), header["revision"].as_str())?;
+                }
                 (_, Some(need)) => return Err(Error::protocol(format!("It needs \"{need}\"."))),
                 (None, None) => return Ok(frame),
             }
@@ -82,8 +90,9 @@ impl Request {
     }
 
     // The base of an adapter: found as the caller, who may use it or not.
-    fn send_model(&mut self, name: &str) -> Result<()> {
-        let found = models::resolve_base(name).and_then(|model| Ok((model.to_json()?, model)));
+    fn send_model(&mut self, name: &str, revision: Option<&str>) -> Result<()> {
+        let found =
+            models::resolve_base(name, revision, self.hub.as_ref()).and_then(|model| Ok((model.to_json()?, model)));
         let reply = match found {
             Ok((described, model)) => {
                 self.models.push(model);
@@ -113,23 +122,38 @@ impl Request {
     }
 }
 
-/// An answer that comes in pieces. Dropping it before the last cancels the request.
-pub struct Pieces(Option<Request>);
+/// An answer of many frames. Dropping it before the last cancels the request.
+pub struct Frames(Option<Request>);
 
-impl Pieces {
+impl Frames {
     pub fn of(request: Request) -> Self {
         Self(Some(request))
     }
 
-    /// Waits for the next piece; `None` after the last.
-    pub fn receive(&mut self) -> Result<Option<Vec<u8>>> {
+    /// Waits for the next frame, which has "ok" if it is the last; `None` after that.
+    pub fn receive(&mut self) -> Result<Option<Frame>> {
         let Some(mut request) = self.0.take() else { return Ok(None) };
         let frame = request.receive()?;
-        if frame.header.get("piece").is_some() {
+        if frame.header.get("ok").is_none() && frame.header.get("error").is_none() {
             self.0 = Some(request);
-            return Ok(Some(frame.payload));
+            return Ok(Some(frame));
         }
         request.finish();
-        outcome(frame).map(|_| None)
+        outcome(frame).map(Some)
+    }
+}
+
+/// An answer that comes in pieces. Dropping it before the last cancels the request.
+pub struct Pieces(Frames);
+
+impl Pieces {
+    pub fn of(request: Request) -> Self {
+        Self(Frames::of(request))
+    }
+
+    /// Waits for the next piece; `None` after the last.
+    pub fn receive(&mut self) -> Result<Option<Vec<u8>>> {
+        let frame = self.0.receive()?.filter(|frame| frame.header.get("piece").is_some());
+        Ok(frame.map(|frame| frame.payload))
     }
 }

@@ -1,5 +1,6 @@
 //! Talking to the server process: finding it, starting it, asking it.
 
 pub mod client;
+pub mod dataset;
 pub mod models;
 pub mod startup;

@@ -1,8 +1,9 @@
-//! What a model's name means: a project's deployed model, one model of the registry, or a directory that an administrator allows.
+//! What a model's name means: a project's deployed model, one model of the registry, a directory that an administrator
+//! allows, or a repository of the Hugging Face Hub.
 
 use crate::catalog::{self, StoredModel};
 use crate::error::{Error, Result};
-use crate::gucs;
+use crate::{gucs, hub};
 use pgml_core::names::nearest;
 use pgrx::PgSqlErrorCode;
 use serde_json::{Value, json};
@@ -12,7 +13,16 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub enum Model {
     Stored(StoredModel),
-    Directory { name: String, path: PathBuf },
+    Directory {
+        name: String,
+        path: PathBuf,
+    },
+    /// `hub` is what `hub::settings` gave: the runtime finds out whether there is such a repository.
+    Hub {
+        name: String,
+        revision: Option<String>,
+        hub: Value,
+    },
 }
 
 impl Model {
@@ -24,6 +34,7 @@ impl Model {
                 "files": catalog::files(model.id)?,
             }),
             Self::Directory { name, path } => json!({"kind": "directory", "name": name, "path": path}),
+            Self::Hub { name, revision, hub } => json!({"kind": "hub", "name": name, "revision": revision, "hub": hub}),
         })
     }
 
@@ -32,12 +43,18 @@ impl Model {
         match self {
             Self::Stored(model) => format!("pgml:{}", model.id),
             Self::Directory { name, .. } => name.clone(),
+            Self::Hub { name, revision, .. } => {
+                revision.as_ref().map_or_else(|| name.clone(), |revision| format!("{name}{AT}{revision}"))
+            }
         }
     }
 }
 
-/// Finds the model of a name: project, `pgml:<id>`, directory; in this order.
-pub fn resolve(name: &str) -> Result<Model> {
+/// Between the name of a repository and its revision: `org/name@v1`.
+const AT: char = '@';
+
+/// Finds the model of a name: project, `pgml:<id>`, directory, repository of the Hub; in this order. `token` is that of the call.
+pub fn resolve(name: &str, revision: Option<&str>, token: Option<String>) -> Result<Model> {
     if let Some(model) = catalog::deployed_model(name)? {
         return Ok(Model::Stored(model));
     }
@@ -47,15 +64,63 @@ pub fn resolve(name: &str) -> Result<Model> {
     if let Some(id) = name.strip_prefix("pgml:") {
         return stored_by_id(name, id);
     }
-    directory(name)?.ok_or_else(|| not_found(name))
+    match directory(name)? {
+        Some(model) => Ok(model),
+        None => repository(name, revision, || hub::settings(token)),
+    }
 }
 
 /// Finds the base of an adapter by the name that `Model::name` gave it. Never a project: what it has deployed may change.
-pub fn resolve_base(name: &str) -> Result<Model> {
-    match name.strip_prefix("pgml:") {
-        Some(id) => stored_by_id(name, id),
-        None => directory(name)?.ok_or_else(|| not_found(name)),
+/// `hub` is what the request may do on the Hub.
+pub fn resolve_base(name: &str, revision: Option<&str>, hub: Option<&Value>) -> Result<Model> {
+    if let Some(id) = name.strip_prefix("pgml:") {
+        return stored_by_id(name, id);
     }
+    match directory(name)? {
+        Some(model) => Ok(model),
+        None => repository(name, revision, || hub.map_or_else(|| hub::settings(None), |hub| Ok(hub.clone()))),
+    }
+}
+
+/// A name that a repository of the Hub may have; whether there is one, the runtime asks.
+pub fn repository(name: &str, revision: Option<&str>, hub: impl FnOnce() -> Result<Value>) -> Result<Model> {
+    let (repository, own_revision) = match name.split_once(AT) {
+        Some((repository, revision)) => (repository, Some(revision)),
+        None => (name, None),
+    };
+    if !is_repository_name(repository) || own_revision.is_some_and(str::is_empty) {
+        return Err(not_found(name));
+    }
+    let revision = revision.or(own_revision).map(str::to_string);
+    Ok(Model::Hub { name: repository.into(), revision, hub: hub()? })
+}
+
+/// `name` or `owner/name`, of letters, digits, `-`, `_` and `.`, as the Hub wants it.
+fn is_repository_name(name: &str) -> bool {
+    let is_word = |word: &str| {
+        word.len() <= 96
+            && word.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+            && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+            && !word.contains("..")
+    };
+    let words: Vec<_> = name.split('/').collect();
+    words.len() <= 2 && words.into_iter().all(is_word)
+}
+
+/// A name without an owner that is not on the Hub is most often a misspelt project or directory.
+pub fn explain(error: Error, model: Option<&Model>) -> Error {
+    let Some(Model::Hub { name, revision: None, .. }) = model else { return error };
+    let is_about_name = !name.contains('/') && !error.message.starts_with("base model");
+    if error.code != PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT || !is_about_name {
+        return error;
+    }
+    let mut cause = error.message.chars();
+    let cause: String = cause.next().into_iter().flat_map(char::to_uppercase).chain(cause).collect();
+    let detail = error.detail.map(|detail| format!(" {detail}")).unwrap_or_default();
+    let hints: Vec<_> = similar_project(name).or(Some(WHAT_TO_NAME.into())).into_iter().chain(error.hint).collect();
+    Error::undefined(format!("model \"{name}\" does not exist"))
+        .detail(format!("There is no project and no directory of that name. {} {cause}.{detail}", searched()))
+        .hint(hints.join(" "))
 }
 
 /// The deployed model of a project, and nothing else.
@@ -72,7 +137,7 @@ pub fn no_project(name: &str) -> Error {
         .maybe_hint(similar_project(name))
 }
 
-fn stored_by_id(name: &str, id: &str) -> Result<Model> {
+pub fn stored_by_id(name: &str, id: &str) -> Result<Model> {
     let model = id.parse().ok().map(catalog::model_by_id).transpose()?.flatten();
     let model = model.ok_or_else(|| {
         Error::undefined(format!("model \"{name}\" does not exist or is not finished"))
@@ -123,10 +188,16 @@ fn searched() -> String {
 
 fn not_found(name: &str) -> Error {
     Error::undefined(format!("model \"{name}\" does not exist"))
-        .detail(format!("There is no project and no directory of that name. {}", searched()))
-        .hint("Name a project, a model as 'pgml:<id>', or a directory below pgml.model_directories.")
+        .detail(format!(
+            "There is no project and no directory of that name, and no repository of the Hub can have it. {}",
+            searched()
+        ))
+        .hint(WHAT_TO_NAME)
         .maybe_hint(similar_project(name))
 }
+
+const WHAT_TO_NAME: &str =
+    "Name a project, a model as 'pgml:<id>', a directory below pgml.model_directories, or a repository of the Hub.";
 
 fn not_deployed(project: &str) -> Error {
     Error::new(

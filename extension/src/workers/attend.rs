@@ -19,13 +19,18 @@ pub struct End {
     pub metrics: Value,
 }
 
-/// Starts the worker and waits: for the end of the job, or with `wait => false` until it is recorded.
-pub fn run(spec: &JobSpec, directory: &mut JobDirectory) -> Result<End> {
+/// Starts the worker and waits: for the end of the job, or with `wait => false` until it is recorded. `mode` is `run` or
+/// `resume`; `hub`, which holds a token, reaches the worker over its socket only.
+pub fn run(mode: &str, spec: &JobSpec, directory: &mut JobDirectory, hub: Option<&Value>) -> Result<End> {
+    let _ = std::fs::remove_file(directory.files.socket()); // of the worker that the job had before
     let listener = UnixListener::bind(directory.files.socket()).map_err(|e| Error::io("listen for the job", &e))?;
     listener.set_nonblocking(true).map_err(|e| Error::io("listen for the job", &e))?;
-    let worker = launch::start_when_possible(|| launch::job_builder("run", spec.database, spec.model_id))?;
+    let worker = launch::start_when_possible(|| launch::job_builder(mode, spec.database, spec.model_id))?;
     directory.hand_over();
-    let channel = accept(&listener, &worker)?;
+    let mut channel = accept(&listener, &worker)?;
+    if let Some(hub) = hub {
+        channel.send(&json!({"op": "hub", "hub": hub}), b"")?;
+    }
     Attendance { channel, worker: worker.pid().ok(), cancel_on_drop: spec.wait }.wait_for_end(spec.wait)
 }
 
@@ -67,6 +72,7 @@ impl Attendance {
             match frame.header["event"].as_str().unwrap_or_default() {
                 "notice" => error::notice(message),
                 "info" => Error::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message).emit(PgLogLevel::INFO),
+                "warning" => Error::from_frame(&frame.header["error"]).emit(PgLogLevel::WARNING),
                 "recorded" if !to_the_end => return Ok(Self::end(&frame.header)),
                 "end" => {
                     self.cancel_on_drop = false;

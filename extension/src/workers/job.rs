@@ -6,12 +6,13 @@
 use super::recorder::{Outcome, Recorder};
 use super::spec::JobSpec;
 use super::trainer::{Event, Trainer};
-use super::{progress, report, signals};
+use super::{kept, progress, report, signals};
 use crate::error::{Error, Result};
 use crate::wait::{self, Channel, Filled, Readiness};
 use crate::{catalog, gucs, transaction};
 use pgml_core::lock::FileLock;
 use pgml_core::paths::{self, JobFiles};
+use pgml_core::redact::remember;
 use pgrx::PgSqlErrorCode;
 use pgrx::bgworkers::BackgroundWorker;
 use pgrx::prelude::*;
@@ -27,7 +28,7 @@ const GRACE: Duration = Duration::from_millis(1500);
 /// Bytes that a caller who does not read may leave waiting.
 const MOST_PENDING: usize = 1 << 20;
 
-/// Main function of the worker. Its orders are `run|recover <database> <model id>`.
+/// Main function of the worker. Its orders are `run|resume|recover <database> <model id>`.
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn pgml_job_main(_argument: pg_sys::Datum) {
@@ -50,13 +51,14 @@ fn follow(orders: &str) -> Result<()> {
     let spec = JobSpec::read(&files)?;
     let _lock = lock(&files)?;
     connect(&spec)?;
-    match *mode {
-        "recover" => Recorder::of_lost(&spec).end(&Outcome::Failed(lost())),
-        _ => Job::new(spec, files).run(),
-    }
-    // The description first: without it nobody takes the job for lost.
-    let _ = std::fs::remove_file(JobFiles(directory.clone()).spec());
-    std::fs::remove_dir_all(directory).map_err(|e| Error::io("remove the job's directory", &e))
+    let succeeded = match *mode {
+        "recover" => {
+            Recorder::of_lost(&spec).end(&Outcome::Failed(lost()));
+            false
+        }
+        _ => Job::new(spec, files, *mode == "resume").run(),
+    };
+    kept::leave(&directory, succeeded)
 }
 
 // The backend holds the lock until the worker has started.
@@ -121,21 +123,29 @@ struct Job {
     recorder: Recorder,
     /// The waiting backend, as long as it waits.
     caller: Option<Channel>,
+    /// What the job may do on the Hub, once the caller has told.
+    hub: Option<Value>,
+    resume: bool,
     /// When the first step began.
     stepping_since: Option<Instant>,
 }
 
 impl Job {
-    fn new(spec: JobSpec, files: JobFiles) -> Self {
+    fn new(spec: JobSpec, files: JobFiles, resume: bool) -> Self {
         let caller = UnixStream::connect(files.socket()).ok().and_then(|stream| Channel::new(stream).ok());
-        Self { recorder: Recorder::new(&spec), spec, files, caller, stepping_since: None }
+        Self { recorder: Recorder::new(&spec), spec, files, caller, hub: None, resume, stepping_since: None }
     }
 
-    fn run(mut self) {
+    /// Whether it was successful.
+    fn run(mut self) -> bool {
         // A cancel is an error that PostgreSQL raises wherever the worker is, also while it waits for a lock.
         let led = transaction::catch(AssertUnwindSafe(|| self.lead()));
         let outcome = match led {
             Ok(outcome) => outcome,
+            Err(error) if self.recorder.succeeded().is_some() => {
+                transaction::roll_back();
+                self.ended_by(Outcome::Failed(error))
+            }
             Err(error) if error.code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED => {
                 self.must_stop().unwrap_or(Stop::Cancelled("by pg_cancel_backend")).outcome()
             }
@@ -145,12 +155,17 @@ impl Job {
         let end = self.recorder.end_frame(&outcome);
         self.tell(&end);
         self.wait_for_caller();
+        matches!(outcome, Outcome::Successful { .. })
     }
 
     /// From the first row in the registry to the outcome. An `Err` is a failure of the job.
     fn lead(&mut self) -> Result<Outcome> {
         let mut slot = free_slot()?;
-        self.recorder.begin(slot.is_some())?;
+        if self.resume {
+            self.recorder.begin_again(slot.is_some())?
+        } else {
+            self.recorder.begin(slot.is_some())?
+        }
         self.tell(&json!({"event": "recorded", "status": if slot.is_some() { "in_progress" } else { "queued" }}));
         if slot.is_none() {
             let running = gucs::max_jobs();
@@ -164,15 +179,35 @@ impl Job {
             slot = free_slot()?;
         }
         self.recorder.start()?;
-        let trainer = Trainer::spawn(&self.files)?;
+        if let Some(stop) = self.wait_for_hub() {
+            return Ok(stop.outcome());
+        }
+        let trainer = Trainer::spawn(&self.files, self.resume, self.hub.as_ref())?;
         self.accompany(trainer)
     }
 
+    fn pushes(&self) -> bool {
+        !self.spec.plan["push"].is_null()
+    }
+
+    // Sent as soon as the caller heard from us; one that is gone cannot, and the push does without a token.
+    fn wait_for_hub(&mut self) -> Option<Stop> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while self.pushes() && self.hub.is_none() && self.caller.is_some() && Instant::now() < deadline {
+            if let Some(stop) = self.must_stop() {
+                return Some(stop);
+            }
+            wait::pause(Duration::from_millis(20));
+        }
+        None
+    }
+
+    /// Until the trainer is done; if it pushes the model, which is recorded by then, until that is over too.
     fn accompany(&mut self, mut trainer: Trainer) -> Result<Outcome> {
         loop {
             if let Some(stop) = self.must_stop() {
                 trainer.end(if matches!(stop, Stop::Shutdown) { GRACE / 3 } else { GRACE });
-                return Ok(stop.outcome());
+                return Ok(self.ended_by(stop.outcome()));
             }
             for line in trainer.log_lines() {
                 report::log_line(&format!("pgml job {}", self.spec.model_id), &line);
@@ -183,7 +218,7 @@ impl Job {
                         return Ok(outcome);
                     }
                 }
-                Some(Event::Ended(error)) => return Ok(Outcome::Failed(error)),
+                Some(Event::Ended(error)) => return Ok(self.ended_by(Outcome::Failed(error))),
                 None => {
                     let caller = self.caller.as_ref().map(Channel::fd);
                     let descriptors: Vec<i32> = trainer.descriptors().into_iter().chain(caller).collect();
@@ -191,6 +226,34 @@ impl Job {
                 }
             }
         }
+    }
+
+    /// What ends a job whose model is recorded ends its push only.
+    fn ended_by(&mut self, outcome: Outcome) -> Outcome {
+        let Some(metrics) = self.recorder.succeeded().cloned() else { return outcome };
+        if let Some(error) = outcome.error() {
+            self.not_pushed(&Error { detail: Some(error.sentence()), ..self.push_ended() });
+        }
+        Outcome::Successful { metrics }
+    }
+
+    fn push_ended(&self) -> Error {
+        Error::new(PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE, "the push to the Hub was ended before it was done").hint(
+            format!(
+                "SELECT * FROM pgml.push_to_hub({}, '{}'); pushes the model.",
+                self.spec.model_id,
+                self.spec.plan["push"]["repo_id"].as_str().unwrap_or_default()
+            ),
+        )
+    }
+
+    fn not_pushed(&mut self, error: &Error) {
+        let repository = self.spec.plan["push"]["repo_id"].clone();
+        let recorded = json!({"repo_id": repository, "error": error.sentence(), "sqlstate": error.sqlstate()});
+        if let Err(cause) = self.recorder.pushed(recorded) {
+            pgrx::log!("pgml job {}: {}", self.spec.model_id, cause.sentence());
+        }
+        self.tell(&json!({"event": "warning", "error": error.to_frame()}));
     }
 
     fn handle(&mut self, mut header: Value, payload: &[u8]) -> Result<Option<Outcome>> {
@@ -207,7 +270,19 @@ impl Job {
                 self.recorder.progress(header["step"].as_i64(), header["max_steps"].as_i64())?;
             }
             "file" => self.recorder.part(&header, payload)?,
-            "done" => return self.recorder.succeed(header["metrics"].take()).map(Some),
+            "done" => {
+                let outcome = self.recorder.succeed(header["metrics"].take())?;
+                return Ok(Some(outcome).filter(|_| !self.pushes()));
+            }
+            "resumed" => self.recorder.resumed(header["step"].as_i64().unwrap_or_default())?,
+            "pushed" => {
+                self.recorder.pushed(header["hub"].take())?;
+                return Ok(self.recorder.succeeded().map(|metrics| Outcome::Successful { metrics: metrics.clone() }));
+            }
+            "push_failed" => {
+                self.not_pushed(&Error::from_frame(&header["error"]));
+                return Ok(self.recorder.succeeded().map(|metrics| Outcome::Successful { metrics: metrics.clone() }));
+            }
             "error" => return Ok(Some(Outcome::Failed(Error::from_frame(&header["error"])))),
             _ => {} // the hello, and what a newer trainer may say beside
         }
@@ -253,11 +328,20 @@ impl Job {
         let caller = self.caller.as_mut()?;
         let _ = caller.flush();
         let filled = caller.fill();
-        if let Ok(Some(frame)) = caller.pop()
-            && frame.header["op"] == "cancel"
-        {
-            self.caller = None;
-            return Some(Stop::Cancelled("by the statement that started it"));
+        // What it said before it closed counts.
+        while let Ok(Some(mut frame)) = caller.pop() {
+            match frame.header["op"].as_str() {
+                Some("hub") => {
+                    let hub = frame.header["hub"].take();
+                    ["token", "push_token"].iter().filter_map(|key| hub[*key].as_str()).for_each(remember);
+                    self.hub = Some(hub);
+                }
+                Some("cancel") => {
+                    self.caller = None;
+                    return Some(Stop::Cancelled("by the statement that started it"));
+                }
+                _ => {}
+            }
         }
         if matches!(filled, Ok(Filled::Closed) | Err(_)) {
             self.caller = None;

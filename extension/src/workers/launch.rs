@@ -1,5 +1,6 @@
 //! Starting background workers, and what their child processes need.
 
+use super::kept;
 use super::spec::JobSpec;
 use crate::error::{self, Error, Result};
 use crate::{gucs, wait};
@@ -117,7 +118,7 @@ fn lost_jobs() -> Vec<(u32, i64)> {
 fn is_lost(database: u32, model_id: i64) -> bool {
     let directory = paths::job_directory(database, model_id);
     let files = JobFiles(directory.clone());
-    if FileLock::is_held(&files.lock()) {
+    if FileLock::is_held(&files.lock()) || kept::is_kept(&directory) {
         return false;
     }
     if JobSpec::read(&files).is_ok() {

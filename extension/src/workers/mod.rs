@@ -3,6 +3,7 @@
 pub mod attend;
 pub mod directory;
 pub mod job;
+pub mod kept;
 pub mod launch;
 pub mod progress;
 pub mod recorder;

@@ -30,6 +30,9 @@ pub fn describe(logs: &Map<String, Value>, elapsed: Option<Duration>) -> String 
     if let Some(epoch) = number("epoch") {
         prefix.push(format!("epoch {}", short(epoch)));
     }
+    if let Some(push) = logs.get("push") {
+        return format!("{}: {}", prefix.join(", "), describe_push(push));
+    }
     if let Some(sample) = logs.get("eval_samples").and_then(|samples| samples.get(0)) {
         return format!("{}: {}", prefix.join(", "), describe_sample(sample));
     }
@@ -37,6 +40,15 @@ pub fn describe(logs: &Map<String, Value>, elapsed: Option<Duration>) -> String 
     let values: Vec<_> = shown.filter_map(|(key, value)| Some(format!("{key} {}", short(value.as_f64()?)))).collect();
     let left = time_left(number("step"), number("max_steps"), elapsed).map(|t| format!(" ({t} left)"));
     format!("{}: {}{}", prefix.join(", "), values.join(", "), left.unwrap_or_default())
+}
+
+/// `pushed to the Hub as commit 0123abc`
+fn describe_push(push: &Value) -> String {
+    match (push["commit"].as_str(), push["error"].as_str()) {
+        (Some(commit), _) => format!("pushed to the Hub as commit {}", commit.get(..7).unwrap_or(commit)),
+        (_, Some(error)) => format!("not pushed to the Hub: {error}"),
+        _ => "pushed to the Hub".into(),
+    }
 }
 
 /// `answered "I am Elly.", wanted "I am Elly, your assistant."`

@@ -25,7 +25,7 @@ impl Outcome {
         }
     }
 
-    fn error(&self) -> Option<&Error> {
+    pub fn error(&self) -> Option<&Error> {
         match self {
             Self::Successful { .. } => None,
             Self::Failed(error) | Self::Cancelled(error) => Some(error),
@@ -38,11 +38,13 @@ pub struct Recorder {
     project_id: Option<i64>,
     /// Whether the transaction of the files is open.
     storing: bool,
+    /// The metrics of the model, once it is recorded as successful.
+    succeeded: Option<Value>,
 }
 
 impl Recorder {
     pub fn new(spec: &JobSpec) -> Self {
-        Self { spec: spec.clone(), project_id: None, storing: false }
+        Self { spec: spec.clone(), project_id: None, storing: false, succeeded: None }
     }
 
     /// For a job whose worker was lost, perhaps before it recorded anything.
@@ -58,7 +60,7 @@ impl Recorder {
         let spec = &self.spec;
         let status = if has_slot { "in_progress" } else { "queued" };
         let project_id = transaction::run(|| {
-            let project_id = find_or_create_project(spec)?;
+            let project_id = catalog::find_or_create_project(&spec.project, &spec.task)?;
             let snapshot_id = insert_snapshot(spec)?;
             insert_model(spec, project_id, snapshot_id, status)?;
             Ok(project_id)
@@ -66,6 +68,31 @@ impl Recorder {
         .map_err(explain_lock)?;
         self.project_id = Some(project_id);
         Ok(())
+    }
+
+    /// Puts a job that ended back to its beginning, as far as its row goes; what it logged stays until `resumed`.
+    pub fn begin_again(&mut self, has_slot: bool) -> Result<()> {
+        const AGAIN: &str = "
+            UPDATE pgml.models
+            SET status = $2, error = NULL, sqlstate = NULL, finished_at = NULL, started_at = NULL, stepping_since = NULL
+            WHERE id = $1 AND status <> 'successful' RETURNING project_id";
+        let status = if has_slot { "in_progress" } else { "queued" };
+        let id = self.spec.model_id;
+        let project_id =
+            transaction::run(|| catalog::scalar(AGAIN, &[id.into(), status.into()])).map_err(explain_lock)?;
+        self.project_id = Some(project_id);
+        Ok(())
+    }
+
+    /// The trainer goes on from a step: what was logged of later ones comes again.
+    pub fn resumed(&self, step: i64) -> Result<()> {
+        const RESUMED: &str = "UPDATE pgml.models SET resumed_at_step = $2, step = $2 WHERE id = $1";
+        const FORGET: &str = "DELETE FROM pgml.logs WHERE model_id = $1 AND ($2 = 0 OR (logs->>'step')::numeric > $2)";
+        let id = self.spec.model_id;
+        transaction::run(|| {
+            catalog::execute(FORGET, &[id.into(), step.into()])?;
+            catalog::execute(RESUMED, &[id.into(), (step as i32).into()])
+        })
     }
 
     /// The job left the queue.
@@ -113,7 +140,7 @@ impl Recorder {
         }
         let (spec, project_id) = (&self.spec, self.project_id.unwrap_or_default());
         transaction::catch(AssertUnwindSafe(|| {
-            complete(spec.model_id, &metrics)?;
+            catalog::complete_model(spec.model_id, &metrics)?;
             if spec.automatic_deploy && !spec.wait && catalog::is_improvement(project_id, &spec.task, &metrics)? {
                 catalog::insert_deployment(project_id, spec.model_id, "new_score")?;
             }
@@ -121,7 +148,19 @@ impl Recorder {
             Ok(())
         }))?;
         self.storing = false;
+        self.succeeded = Some(metrics.clone());
         Ok(Outcome::Successful { metrics })
+    }
+
+    /// The metrics of the model, once it is recorded as successful.
+    pub fn succeeded(&self) -> Option<&Value> {
+        self.succeeded.as_ref()
+    }
+
+    /// Records where the model was pushed, or why not.
+    pub fn pushed(&self, hub: Value) -> Result<()> {
+        let id = self.spec.model_id;
+        transaction::run(AssertUnwindSafe(|| catalog::set_hub(id, hub)))
     }
 
     /// Records how the job ended, if its beginning was. What cannot be recorded is at least in the server log.
@@ -168,25 +207,6 @@ fn explain_lock(error: Error) -> Error {
         .hint("The transaction that calls pgml.tune must not lock the tables of pgml: commit it first.")
 }
 
-// Two sessions may make the same project at once: the second finds the first one's row.
-fn find_or_create_project(spec: &JobSpec) -> Result<i64> {
-    const CREATE: &str = "
-        INSERT INTO pgml.projects (name, task) VALUES ($1, $2::pgml.task) ON CONFLICT (name) DO NOTHING";
-    if catalog::project(&spec.project)?.is_none() {
-        catalog::execute(CREATE, &[spec.project.as_str().into(), spec.task.as_str().into()])?;
-    }
-    match catalog::project(&spec.project)? {
-        Some(project) if project.task == spec.task => Ok(project.id),
-        Some(project) => {
-            Err(Error::invalid(format!("project \"{}\" is for task {}, not {}", spec.project, project.task, spec.task)))
-        }
-        None => Err(Error::new(
-            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            format!("project \"{}\" belongs to another role", spec.project),
-        )),
-    }
-}
-
 fn insert_snapshot(spec: &JobSpec) -> Result<i64> {
     const INSERT: &str = "
         INSERT INTO pgml.snapshots (relation_name, y_column_name, test_size, test_sampling, status, columns, analysis,
@@ -209,8 +229,8 @@ fn insert_snapshot(spec: &JobSpec) -> Result<i64> {
 
 fn insert_model(spec: &JobSpec, project_id: i64, snapshot_id: i64, status: &str) -> Result<()> {
     const INSERT: &str = "
-        INSERT INTO pgml.models (id, project_id, snapshot_id, num_features, algorithm, hyperparams, status, base_model)
-        VALUES ($1, $2, $3, $4, 'transformers', $5, $6, $7)";
+        INSERT INTO pgml.models (id, project_id, snapshot_id, num_features, algorithm, hyperparams, status, base_model, base_revision)
+        VALUES ($1, $2, $3, $4, 'transformers', $5, $6, $7, $8)";
     let args = [
         spec.model_id.into(),
         project_id.into(),
@@ -219,18 +239,7 @@ fn insert_model(spec: &JobSpec, project_id: i64, snapshot_id: i64, status: &str)
         JsonB(spec.plan["hyperparams"].clone()).into(),
         status.into(),
         spec.base_model.as_str().into(),
+        spec.plan["base_revision"].as_str().into(),
     ];
     catalog::execute(INSERT, &args)
-}
-
-// The digest names the model in the server's cache: sha256 of the lines "path NUL size NUL sha256 LF", sorted by path.
-fn complete(model_id: i64, metrics: &Value) -> Result<()> {
-    const COMPLETE: &str = r"
-        UPDATE pgml.models SET status = 'successful', metrics = $2, finished_at = clock_timestamp(), step = max_steps, digest = (
-            SELECT encode(sha256(string_agg(
-                       convert_to(path, 'UTF8') || '\x00' || convert_to(size::text, 'UTF8') || '\x00' || convert_to(sha256, 'UTF8') || '\x0a',
-                       '' ORDER BY convert_to(path, 'UTF8'))), 'hex')
-            FROM pgml.files WHERE model_id = $1 AND part = 0)
-        WHERE id = $1";
-    catalog::execute(COMPLETE, &[model_id.into(), JsonB(metrics.clone()).into()])
 }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use pgml_core::paths::JobFiles;
+use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -32,6 +33,12 @@ pub struct JobSpec {
 }
 
 impl JobSpec {
+    /// From now on the job is that of the current caller, as for its identity and its waiting.
+    pub fn act_for_caller(&mut self, wait: bool, cancel_on_disconnect: bool) {
+        (self.session_user, self.current_user) = caller();
+        (self.wait, self.cancel_on_disconnect) = (wait, cancel_on_disconnect);
+    }
+
     pub fn read(files: &JobFiles) -> Result<Self> {
         let bytes = std::fs::read(files.spec()).map_err(|e| Error::io("read the job's description", &e))?;
         serde_json::from_slice(&bytes).map_err(Error::protocol)
@@ -41,4 +48,11 @@ impl JobSpec {
         let bytes = serde_json::to_vec(self).map_err(Error::protocol)?;
         std::fs::write(files.spec(), bytes).map_err(|e| Error::io("write the job's description", &e))
     }
+}
+
+/// The session's user, and the user that the statement runs as.
+pub fn caller() -> (u32, u32) {
+    // SAFETY: reads this process' own roles.
+    let (session, current) = unsafe { (pg_sys::GetSessionUserId(), pg_sys::GetUserId()) };
+    (session.to_u32(), current.to_u32())
 }

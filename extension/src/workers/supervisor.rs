@@ -50,7 +50,10 @@ pub fn launch() -> Result<()> {
 pub fn make_home() -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     let make = |path: &str| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    make(paths::HOME).and_then(|()| make(paths::JOBS)).map_err(|e| Error::io("create the directory of the runtime", &e))
+    [paths::HOME, paths::JOBS, paths::LOADS]
+        .into_iter()
+        .try_for_each(make)
+        .map_err(|e| Error::io("create the directory of the runtime", &e))
 }
 
 /// Main function of the worker.
@@ -113,7 +116,7 @@ impl Supervisor {
         self.state.starts += 1;
         self.state.started_at = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs());
         let environment = launch::environment();
-        let mut server = match child::spawn(&self.state.python, &arguments, &environment, Output::Merged) {
+        let mut server = match child::spawn(&self.state.python, &arguments, &environment, b"", Output::Merged) {
             Ok(server) => server,
             Err(cause) => return self.could_not_start(&cause),
         };

@@ -5,10 +5,11 @@ use super::report::install_hint;
 use crate::error::{Error, Result};
 use crate::gucs;
 use pgml_core::child::{self, ChildProcess, Output, PipeEnd, describe_exit};
-use pgml_core::frames::{Frame, FrameReader};
+use pgml_core::frames::{Frame, FrameReader, head};
 use pgml_core::log_lines::{LastWords, LineBuffer, LogLine};
 use pgml_core::paths::JobFiles;
 use pgrx::PgSqlErrorCode;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// What comes out of the trainer.
@@ -26,11 +27,18 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    pub fn spawn(files: &JobFiles) -> Result<Self> {
+    /// `hub` is what it may do on the Hub, and with which token; it reads that from its standard input.
+    pub fn spawn(files: &JobFiles, resume: bool, hub: Option<&Value>) -> Result<Self> {
         let python = gucs::python();
         let arguments = ["-m", "pgml.runtime.train"].map(str::to_string).into_iter();
-        let arguments: Vec<_> = arguments.chain([files.0.to_string_lossy().into_owned()]).collect();
-        let process = child::spawn(&python, &arguments, &launch::environment(), Output::Frames).map_err(|e| {
+        let arguments = arguments.chain([files.0.to_string_lossy().into_owned()]);
+        let arguments: Vec<_> = arguments.chain(resume.then(|| "--resume".to_string())).collect();
+        let input =
+            hub.map(|hub| head(&json!({ "hub": hub }), 0)).transpose().map_err(|e| Error::protocol(e.to_string()))?;
+        let environment = launch::environment();
+        let process =
+            child::spawn(&python, &arguments, &environment, input.as_deref().unwrap_or_default(), Output::Frames);
+        let process = process.map_err(|e| {
             Error::new(PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION, format!("could not start \"{python}\": {e}"))
                 .hint("Set pgml.python to an interpreter that has the package pgml[runtime].")
         })?;

@@ -10,13 +10,21 @@ Whatever else is raised is turned into a frame by `as_frame`. Knows nothing of s
 from __future__ import annotations
 
 import errno
-import re
 from typing import Any
+
+from pgml.runtime.redaction import redact
 
 INVALID_PARAMETER_VALUE = "22023"
 INSUFFICIENT_PRIVILEGE = "42501"
 FEATURE_NOT_SUPPORTED = "0A000"
 UNDEFINED_FILE = "58P01"
+UNDEFINED_OBJECT = "42704"
+UNDEFINED_COLUMN = "42703"
+DUPLICATE_COLUMN = "42701"
+NAME_TOO_LONG = "42622"
+TOO_MANY_COLUMNS = "54011"
+BAD_FILE_FORMAT = "22P04"
+CONNECTION_FAILURE = "08006"
 OBJECT_NOT_IN_PREREQUISITE_STATE = "55000"
 DISK_FULL = "53100"
 OUT_OF_MEMORY = "53200"
@@ -46,7 +54,7 @@ class RuntimeFault(Exception):
                 "sqlstate": self.sqlstate,
                 "message": redact(self.message),
                 "detail": redact(self.detail) if self.detail else None,
-                "hint": self.hint,
+                "hint": redact(self.hint) if self.hint else None,
             }
         }
 
@@ -66,15 +74,6 @@ def fault_of(error: dict[str, Any]) -> RuntimeFault:
         detail=error.get("detail"),
         hint=error.get("hint"),
     )
-
-
-def redact(text: str) -> str:
-    """Mask access tokens of the Hub.
-
-    >>> redact("401 for hf_abcdefghijKLMNOP")
-    '401 for hf_***'
-    """
-    return re.sub(r"hf_[A-Za-z0-9]{8,}", "hf_***", text)
 
 
 def last_line(error: BaseException) -> str:

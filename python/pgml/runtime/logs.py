@@ -12,7 +12,7 @@ import logging
 import sys
 import traceback
 
-from pgml.runtime.errors import redact
+from pgml.runtime.redaction import redact
 
 
 class JsonFormatter(logging.Formatter):
@@ -26,7 +26,7 @@ class JsonFormatter(logging.Formatter):
         line = {"level": level, "message": redact(message)}
         hint = getattr(record, "hint", None)
         if hint:
-            line["hint"] = hint
+            line["hint"] = redact(str(hint))
         return json.dumps(line)
 
 

@@ -73,9 +73,9 @@ class Connection:
                 pass
             raise
 
-    def resolve(self, name: str) -> dict[str, Any]:
+    def resolve(self, name: str, revision: str | None = None) -> dict[str, Any]:
         """Ask the client for the model of a name."""
-        self._send({"need": "model", "name": name})
+        self._send({"need": "model", "name": name, "revision": revision})
         frame = frames.read_frame(self._stream)
         if frame is None:
             raise ConnectionError("client closed its connection instead of naming a model")
@@ -94,6 +94,10 @@ class Connection:
     def send_piece(self, row: list[Any]) -> None:
         """Send a row of a stream."""
         self._send({"piece": True}, frames.encode(row))
+
+    def relay(self, header: dict[str, Any], payload: bytes = b"") -> None:
+        """Send a frame that an errand sent."""
+        self._send(header, payload)
 
     def cancelled(self) -> bool:
         """Whether the client has closed its end."""

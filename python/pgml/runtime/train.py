@@ -1,4 +1,4 @@
-"""Tune one model: `python -m pgml.runtime.train <job directory>`.
+"""Tune one model: `python -m pgml.runtime.train <job directory>`, or go on where that was cut short: with `--resume`.
 
 Reads `job.json` and the rows that a backend wrote, and reports in frames on standard output (docs/protocol.md). Knows
 nothing of the database: whatever it makes it sends.
@@ -18,6 +18,7 @@ from pgml.runtime import logs
 from pgml.runtime.environment import MISSING_PACKAGE, install_hint, prepare_environment, share_processors
 from pgml.runtime.errors import as_fault
 from pgml.runtime.tuning.channel import FAILED, Channel
+from pgml.runtime.tuning.resuming.beginning import begin, notes_of
 
 logger = logging.getLogger("pgml.runtime.train")
 
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> int:
     try:
         job = Path(arguments[0])
         _prepare_process(job)
-        tune(channel, job)
+        tune(channel, job, resume="--resume" in arguments)
     except ModuleNotFoundError as error:
         message = f"Python package {error.name} is missing from {sys.executable}"
         logger.error(message, extra={"hint": install_hint()})  # noqa: TRY400  no traceback wanted
@@ -46,19 +47,21 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def tune(channel: Channel, job: Path) -> None:
+def tune(channel: Channel, job: Path, *, resume: bool = False) -> None:
     """The run, from top to bottom."""
     request = json.loads((job / "job.json").read_text())
     plan, analysis = request["plan"], request["analysis"]
+    checkpoint = begin(channel, job, plan, analysis, resume=resume)
 
     # The heavy imports: after the channel is open, so that what they lack can be told.
     from transformers import set_seed  # noqa: PLC0415
 
     from pgml.runtime.tuning.artefacts import send_files  # noqa: PLC0415
     from pgml.runtime.tuning.base_model import CAUSAL_TASKS  # noqa: PLC0415
+    from pgml.runtime.tuning.examples.tokenised import count_rows, unusual_rows  # noqa: PLC0415
     from pgml.runtime.tuning.fit import fit, peak_memory  # noqa: PLC0415
     from pgml.runtime.tuning.kinds import kind_of  # noqa: PLC0415
-    from pgml.runtime.tuning.tokenised import count_rows, unusual_rows  # noqa: PLC0415
+    from pgml.runtime.tuning.pushes import Pushes, card_of, read_hub  # noqa: PLC0415
 
     if plan["task"] not in CAUSAL_TASKS:
         # Packed batches are all of different sizes, and what is kept of one seldom fits the next.
@@ -74,14 +77,19 @@ def tune(channel: Channel, job: Path) -> None:
         channel.notice(message)
 
     trainer = kind.make_trainer(channel, train, test)
+    pushes = Pushes(channel, read_hub(), plan["push"], kind.complete, job / "pushes") if plan.get("push") else None
+    if pushes is not None:
+        trainer.add_callback(pushes)
     channel.notice(f"training on {len(train.rows)} rows, testing on {len(test.rows)}, on {_device(trainer)}")
-    metrics = fit(trainer)
+    metrics = fit(trainer, notes_of(plan, analysis), checkpoint)
     metrics |= kind.evaluate(trainer, test) | peak_memory(trainer) | count_rows(train, test)
     metrics["train_tokens_per_second"] = round(train.tokens * metrics["epoch"] / metrics["train_runtime"], 1)
 
     kind.save(job / "model")
     send_files(channel, job / "model")
     channel.send("done", metrics=metrics)
+    if pushes is not None:
+        pushes.finish(job / "model", card_of(request, metrics))
 
 
 def _device(trainer: Any) -> str:

@@ -19,21 +19,23 @@ class Base:
 
     name: str
     digest: str | None
+    revision: str | None
 
 
 def base_of(adapter: ModelDirectory) -> Base:
     """The base of a directory that holds an adapter."""
-    stored = pgml_settings(adapter.path, adapter.name).get("base") or {}
-    name = stored.get("name") or read_json(Path(adapter.path, ADAPTER_CONFIG), adapter.name).get(
-        "base_model_name_or_path"
-    )
+    stored = pgml_settings(adapter.path, adapter.name).get("base")
+    if not stored:
+        config = read_json(Path(adapter.path, ADAPTER_CONFIG), adapter.name)
+        stored = {"name": config.get("base_model_name_or_path"), "revision": config.get("revision")}
+    name = stored.get("name")
     if not name:
         raise RuntimeFault(
             f'adapter "{adapter.name}" does not name its base model',
             sqlstate=INVALID_PARAMETER_VALUE,
             hint=f"Set base_model_name_or_path in its {ADAPTER_CONFIG}.",
         )
-    return Base(str(name), stored.get("digest"))
+    return Base(str(name), stored.get("digest"), stored.get("revision"))
 
 
 def check_unchanged(base: Base, adapter: str, path: str) -> None:

@@ -24,7 +24,11 @@ def check_directory(path: str, name: str) -> None:
     directory = Path(path)
     if not directory.is_dir():
         raise RuntimeFault(f'model directory "{name}" does not exist', sqlstate=UNDEFINED_FILE)
-    files = {entry.name for entry in os.scandir(directory)}
+    check_files({entry.name for entry in os.scandir(directory)}, name)
+
+
+def check_files(files: set[str], name: str) -> None:
+    """As above, by the names of the files."""
     if ADAPTER_CONFIG in files and "config.json" not in files:
         _check_adapter(files, name)
         return
@@ -76,13 +80,18 @@ def weights_size(path: str) -> int:
 
 
 def own_task(path: str, name: str, inputs: list[Any]) -> str | None:
-    """The task that a model was made for; a decoder continues texts and answers messages."""
+    """The task that a model was made for; a decoder continues texts and answers messages.
+
+    Weights of a sentence-transformers model may be those of a model that was made for something else before.
+    """
     task = pgml_settings(path, name).get("task")
     if task is None and is_adapter(path):
         kind = str(read_json(Path(path, ADAPTER_CONFIG), name).get("task_type"))
         task = ADAPTER_TASKS.get(kind)
     elif task is None:
         task = task_of_architecture(architectures(path, name))
+        if task in (None, "fill-mask", "text-generation") and Path(path, "modules.json").exists():
+            task = "embedding"
     is_text = all(isinstance(value, (str, NoneType)) for value in inputs)
     return "conversation" if task == "text-generation" and not is_text else task
 

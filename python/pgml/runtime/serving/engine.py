@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -97,7 +98,7 @@ class Engine:
                 yield model
             return
         # One copy of the weights serves all tasks that generate text, and all adapters.
-        common = TaskSpec("text-generation", task.dtype, task.device)
+        common = replace(task, name="text-generation")
         bottom = directory.base or directory
         key = Key.of(bottom, common)
         with self._entered(key, lambda: self._load_for_text(bottom, task), bottom, cancelled) as base:

@@ -13,47 +13,25 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pgml.runtime import frames
 from pgml.runtime.errors import FEATURE_NOT_SUPPORTED, INVALID_PARAMETER_VALUE, PROTOCOL_VIOLATION, RuntimeFault
 from pgml.runtime.generation.requests import TextRequest
+from pgml.runtime.hub.errands import Errands
 from pgml.runtime.nearest import quoted_list
 from pgml.runtime.serving import bases
+from pgml.runtime.serving.client import Answer, Client
 from pgml.runtime.serving.directories import check_directory, is_adapter, own_task
 from pgml.runtime.serving.engine import Engine
+from pgml.runtime.serving.hub_models import HubModels
+from pgml.runtime.serving.hub_operations import HubOperations
 from pgml.runtime.serving.models import ModelDirectory
-from pgml.runtime.serving.store import Parts, Store, StoredModel, link_files
+from pgml.runtime.serving.store import Store, StoredModel, link_files
 from pgml.runtime.tasks import GENERATION_TASKS, TaskSpec, notices, parse_task
 from pgml.runtime.tasks.loading import default_device
 
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "datasets", "numpy", "pyarrow")
-
-Answer = tuple[dict[str, Any], bytes]
-
-
-class Client(Protocol):
-    """The side that asked."""
-
-    def fetch(self, digest: str) -> Parts:
-        """Ask for the files of a stored model."""
-        ...
-
-    def resolve(self, name: str) -> dict[str, Any]:
-        """Ask for the model of a name; a fault says why there is none."""
-        ...
-
-    def notify(self, message: str) -> None:
-        """Tell the user something beside the answer."""
-        ...
-
-    def send_piece(self, row: list[Any]) -> None:
-        """Send a part of the answer of a stream."""
-        ...
-
-    def cancelled(self) -> bool:
-        """Whether nobody waits for the answer any more; any thread may ask."""
-        ...
 
 
 class Handlers:
@@ -62,14 +40,24 @@ class Handlers:
     def __init__(self, cache: Path, cache_limit: int = 0, memory_limit: int = 0, threads: int = 0) -> None:
         self._engine = Engine(memory_limit, threads)
         self._store = Store(cache, cache_limit, self._engine.digests)
+        self._errands = Errands()
+        self._hub_models = HubModels(self._errands)
         self._started = time.monotonic()
+        hub = HubOperations(self._errands, self._own_directory)
         self._operations: dict[str, Callable[[dict[str, Any], bytes, Client], Answer]] = {
             "check_tune": self._check_tune,
+            "load_dataset": hub.load_dataset,
             "prepare": self._prepare,
+            "pull_from_hub": hub.pull_from_hub,
+            "push_to_hub": hub.push_to_hub,
             "status": self._status,
             "stream": self._stream,
             "transform": self._transform,
         }
+
+    def close(self) -> None:
+        """End the processes that stand by."""
+        self._errands.close()
 
     def answer(self, header: dict[str, Any], payload: bytes, client: Client) -> Answer:
         """The last frame of a request; faults are raised."""
@@ -120,28 +108,42 @@ class Handlers:
                 sqlstate=INVALID_PARAMETER_VALUE,
                 hint=f'Name one: task => \'{{"task": "{task.get("task", "…")}", "model": "…"}}\'.',
             )
+        if task.get("task") == "embedding":  # pgml.embed has one object for both
+            task, args = {**args, **task}, {}
         with self._directory(model, client) as directory:
             own = None if task.get("task") else model.get("task") or own_task(directory.path, directory.name, inputs)
-            spec, defaults = parse_task(task, own)
+            remote_code = (directory.base or directory).remote_code
+            spec, defaults = parse_task(task, own, remote_code=remote_code)
             for notice in notices(task, spec):
                 client.notify(notice)
             yield _Call(directory, spec, inputs, defaults, args, plain=header.get("form") == "text")
 
     def _check_tune(self, header: dict[str, Any], payload: bytes, client: Client) -> Answer:
         from pgml.runtime.tuning.check import check_tune  # noqa: PLC0415 only tuning needs what it imports
+        from pgml.runtime.tuning.resuming.wanted_checkpoint import wants_checkpoint  # noqa: PLC0415 as above
 
         model = header.get("model")
         if model is None:
-            return {"ok": True, "plan": check_tune(header, None)}, b""
-        with self._whole_directory(model, client) as directory:
-            base = directory.path
-            if directory.digest:  # the trainer may start when the cache has evicted the model
-                base = str(Path(_typed(header, "job_directory", str), "base"))
-                link_files(Path(directory.path), Path(base))
-            return {"ok": True, "plan": check_tune(header, base)}, b""
+            return {"ok": True, "plan": check_tune(header, None, self._errands, client)}, b""
+        with self._directory({**model, "resume": wants_checkpoint(header)}, client) as directory:
+            base = directory.base or directory
+            found = {"name": base.name, "commit": base.revision, "remote_code": base.remote_code}
+            asked = {**header, "model": found, "adapter": None}
+            if directory.base:
+                asked["adapter"] = {"name": directory.name, "path": self._kept(directory, header, "adapter")}
+            plan = check_tune(asked, self._kept(base, header, "base"), self._errands, client)
+            return {"ok": True, "plan": plan}, b""
+
+    def _kept(self, directory: ModelDirectory, header: dict[str, Any], name: str) -> str:
+        """Where the trainer finds a model: it may start when the cache has evicted one that is stored."""
+        if not directory.digest:
+            return directory.path
+        kept = Path(_typed(header, "job_directory", str), name)
+        link_files(Path(directory.path), kept)
+        return str(kept)
 
     def _prepare(self, header: dict[str, Any], payload: bytes, client: Client) -> Answer:
-        from pgml.runtime.tuning.rows import prepare  # noqa: PLC0415 as above
+        from pgml.runtime.tuning.examples.rows import prepare  # noqa: PLC0415 as above
 
         return {"ok": True, "analysis": prepare(header)}, b""
 
@@ -166,7 +168,7 @@ class Handlers:
                 return
             base = bases.base_of(directory)
             with bases.explained(base, directory.name):
-                resolved = client.resolve(base.name)
+                resolved = client.resolve(base.name, base.revision)
             with self._whole_directory(resolved, client, lambda: bases.explained(base, directory.name)) as found:
                 bases.check_unchanged(base, directory.name, found.path)
                 yield replace(directory, base=found)
@@ -198,6 +200,10 @@ class Handlers:
             path, name = _typed(model, "path", str), _typed(model, "name", str)
             check_directory(path, name)
             yield ModelDirectory(name, path)
+        elif model.get("kind") == "hub":
+            directory = self._hub_models.find(model, client)
+            check_directory(directory.path, directory.name)
+            yield directory
         else:
             raise RuntimeFault(f'unknown kind of model "{model.get("kind")}"', sqlstate=PROTOCOL_VIOLATION)
 

@@ -26,13 +26,17 @@ logger = logging.getLogger(__name__)
 class ModelDirectory:
     """Where a model is. A stored model has a digest; any other is told apart by the state of its files.
 
-    An adapter has the model it was tuned on for its base.
+    An adapter has the model it was tuned on for its base. A model of the Hub has a revision, the commit.
+    `remote_code` says whether code that is in the directory may be run, `role` for whom alone a private one is.
     """
 
     name: str
     path: str
     digest: str | None = None
     base: ModelDirectory | None = None
+    revision: str | None = None
+    remote_code: bool = False
+    role: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,11 @@ class Entry:
             "uses": self.uses,
             "device": str(self.model.module.device),
         }
-        return status if self.directory.base is None else {**status, "base": self.directory.base.name}
+        if self.directory.base is not None:
+            status["base"] = self.directory.base.name
+        if self.directory.role is not None:
+            status["role"] = self.directory.role
+        return status
 
 
 class Models:

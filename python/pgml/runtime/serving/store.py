@@ -143,16 +143,17 @@ class Store:
 
 
 def link_files(source: Path, target: Path) -> None:
-    """Give the files below `source` a second name below `target`; on another file system, copy them."""
-
-    def link(original: str, name: str) -> None:
-        try:
-            os.link(original, name)
-        except OSError:
-            shutil.copy2(original, name)
-
+    """Give the files below `source` a second name below `target`."""
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target, copy_function=link)
+    shutil.copytree(source, target, copy_function=link_file)
+
+
+def link_file(original: str | Path, name: str | Path) -> None:
+    """Give a file a second name; on another file system, copy it."""
+    try:
+        os.link(os.path.realpath(original), name)  # the Hub's cache is full of symbolic links
+    except OSError:
+        shutil.copy2(original, name)
 
 
 def _receive(directory: Path, model: StoredModel, parts: Parts) -> None:

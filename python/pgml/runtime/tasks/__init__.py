@@ -41,6 +41,7 @@ from pgml.runtime.nearest import nearest, quoted_list
 
 TASKS = {
     "conversation": "conversation",
+    "embedding": "embedding",
     "feature-extraction": "pipelines",
     "fill-mask": "pipelines",
     "question-answering": "question_answering",
@@ -53,7 +54,12 @@ TASKS = {
     "zero-shot-classification": "pipelines",
 }
 GENERATION_TASKS = frozenset({"conversation", "text-generation"})
-ALIASES = {"conversational": "conversation", "ner": "token-classification", "sentiment-analysis": "text-classification"}
+ALIASES = {
+    "conversational": "conversation",
+    "ner": "token-classification",
+    "sentence-similarity": "embedding",
+    "sentiment-analysis": "text-classification",
+}
 TRANSLATION = re.compile(r"translation-([a-z]+)-to-([a-z]+)")
 """Translation with the languages in its name, as in `translation_en_to_fr`."""
 ARCHITECTURES = {
@@ -70,7 +76,7 @@ LOADING_KEYS = ("device", "dtype", "load_in_4bit", "load_in_8bit", "model", "tas
 """Keys of a task object that say how to load the model. All others are arguments of the task."""
 
 IGNORED_KEYS = ("revision", "token", "trust_remote_code", "use_auth_token")
-"""Keys that were for the Hub, which is never asked."""
+"""Keys that say how the Hub is asked, which was done."""
 
 QUANTISED = ("load_in_4bit", "load_in_8bit")
 
@@ -84,6 +90,7 @@ class TaskSpec:
     name: str
     dtype: str = "float32"
     device: str | None = None
+    remote_code: bool = False
 
 
 @dataclass
@@ -107,8 +114,13 @@ def task_module(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{TASKS[name]}")
 
 
-def parse_task(task: dict[str, Any], default: str | None) -> tuple[TaskSpec, dict[str, Any]]:
-    """Split a task object into how to load the model and default arguments; `default` is the model's own task."""
+def parse_task(
+    task: dict[str, Any], default: str | None, *, remote_code: bool = False
+) -> tuple[TaskSpec, dict[str, Any]]:
+    """Split a task object into how to load the model and default arguments.
+
+    `default` is the model's own task; `remote_code` says whether code that comes with the model may be run.
+    """
     name = task.get("task") or default
     if name is None:
         raise RuntimeFault(
@@ -118,18 +130,19 @@ def parse_task(task: dict[str, Any], default: str | None) -> tuple[TaskSpec, dic
         )
     if not isinstance(name, str):
         raise RuntimeFault("task must be a string", sqlstate=INVALID_PARAMETER_VALUE)
-    if _is_set(task.get("trust_remote_code")):
+    if _is_set(task.get("trust_remote_code")) and not remote_code:
         raise RuntimeFault(
             'task sets "trust_remote_code", which is not allowed',
             sqlstate=FEATURE_NOT_SUPPORTED,
-            detail="Code that comes with a model is never run.",
+            detail="Code that comes with a model is run only where an administrator trusts its repository on the Hub.",
+            hint="Ask an administrator to add the repository to pgml.trust_remote_code.",
         )
     arguments = {key: value for key, value in task.items() if key not in (*LOADING_KEYS, *IGNORED_KEYS)}
     canonical = _canonical_name(name)
     if match := TRANSLATION.fullmatch(canonical):
         canonical = "translation"
         arguments = {"src_lang": match[1], "tgt_lang": match[2], **arguments}
-    return TaskSpec(canonical, _dtype(task), _device(task)), arguments
+    return TaskSpec(canonical, _dtype(task), _device(task), remote_code), arguments
 
 
 def notices(task: dict[str, Any], spec: TaskSpec) -> list[str]:

@@ -1,4 +1,4 @@
-"""Read a model and its tokenizer from a directory: local files and safetensors only, never code, never a random head.
+"""Read a model and its tokenizer from a directory: local files and safetensors only, never a random head.
 
 Knows transformers; knows nothing of what the model is used for.
 """
@@ -13,13 +13,12 @@ from transformers import AutoTokenizer
 
 from pgml.runtime.errors import FEATURE_NOT_SUPPORTED, INVALID_PARAMETER_VALUE, RuntimeFault
 from pgml.runtime.generation.adapters import merged
+from pgml.runtime.reading import reading
 from pgml.runtime.serving.directories import read_json
 from pgml.runtime.tasks import LoadedModel, TaskSpec
 
 HEADS = ("classifier.", "pre_classifier.", "score.", "pooler.", "bert.pooler.", "classification_head.")
 """Weights that an adapter brings along where its base has none."""
-
-SAFE = {"local_files_only": True, "trust_remote_code": False}
 
 
 def default_device() -> str:
@@ -34,11 +33,12 @@ def load_pretrained(
 
     `settings` replace what the configuration says.
     """
-    tokenizer = AutoTokenizer.from_pretrained(directory, **SAFE)
+    options = reading(remote_code=task.remote_code)
+    tokenizer = AutoTokenizer.from_pretrained(directory, **options)
     try:
         module, info = auto_class.from_pretrained(
             directory,
-            **SAFE,
+            **options,
             **settings,
             use_safetensors=True,
             dtype=getattr(torch, task.dtype),
@@ -49,7 +49,7 @@ def load_pretrained(
             raise RuntimeFault(
                 "it needs code of its own to be run",
                 sqlstate=FEATURE_NOT_SUPPORTED,
-                detail="Code that comes with a model is never run.",
+                detail="Code of a model is run only where an administrator trusts its repository on the Hub.",
             ) from error
         if "Unrecognized configuration class" not in str(error):
             raise

@@ -19,6 +19,11 @@ def save_model(directory: Path, model: Any, tokenizer: Any, about: dict[str, Any
     """Write weights, configuration, tokenizer and pgml.json."""
     directory.mkdir(exist_ok=True)
     model.save_pretrained(directory)
+    complete_model(directory, tokenizer, about)
+
+
+def complete_model(directory: Path, tokenizer: Any, about: dict[str, Any]) -> None:
+    """Write what belongs to weights that are in the directory already."""
     tokenizer.save_pretrained(directory)
     _write_about(directory, about)
 
@@ -26,8 +31,13 @@ def save_model(directory: Path, model: Any, tokenizer: Any, about: dict[str, Any
 def save_adapter(directory: Path, model: Any, about: dict[str, Any], plan: dict[str, Any]) -> None:
     """Write what was added to the base model of a plan, and in pgml.json which one that was."""
     directory.mkdir(exist_ok=True)
-    lora.save_adapter(model, directory, plan["base_name"])
-    base = {"name": plan["base_name"], "revision": None, "digest": weights_digest(plan["base"])}
+    lora.save_adapter(model, directory, plan["base_name"], plan["base_revision"])
+    complete_adapter(directory, about, plan)
+
+
+def complete_adapter(directory: Path, about: dict[str, Any], plan: dict[str, Any]) -> None:
+    """Write what belongs to an adapter that is in the directory already."""
+    base = {"name": plan["base_name"], "revision": plan["base_revision"], "digest": weights_digest(plan["base"])}
     _write_about(directory, {**about, "base": base})
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from pgml.runtime.errors import FEATURE_NOT_SUPPORTED, RuntimeFault, last_line
+from pgml.runtime.reading import reading
 
 CAUSAL_TASKS = ("conversation", "text-generation")
-SAFE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class BaseModel:
     tokenizer: Any
 
 
-def open_base(directory: str, name: str, task: str) -> BaseModel:
+def open_base(directory: str, name: str, task: str, *, remote_code: bool = False) -> BaseModel:
     """Configuration and tokenizer of a model that can be tuned, or a fault that says why it cannot."""
     files = {path.name for path in Path(directory).iterdir()} if Path(directory).is_dir() else set()
     if "adapter_config.json" in files and "config.json" not in files:
@@ -40,14 +40,15 @@ def open_base(directory: str, name: str, task: str) -> BaseModel:
             sqlstate=FEATURE_NOT_SUPPORTED,
             hint="Save it with save_pretrained; weights in other formats are never read, because they can hold code.",
         )
-    config = _load_config(directory, name)
+    options = reading(remote_code=remote_code)
+    config = _load_config(directory, name, options)
     causal = task in CAUSAL_TASKS
     (_check_causal if causal else _check_kind)(config, name, task)
     _check_quantised(config, name, task)
     try:
         from transformers import AutoTokenizer  # noqa: PLC0415  takes a second, and only those who tune need it
 
-        tokenizer = AutoTokenizer.from_pretrained(directory, **SAFE)
+        tokenizer = AutoTokenizer.from_pretrained(directory, **options)
     except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
         raise _unreadable(f'could not load the tokenizer of model "{name}"', error) from error
     if causal and not tokenizer.is_fast:
@@ -59,11 +60,11 @@ def open_base(directory: str, name: str, task: str) -> BaseModel:
     return BaseModel(directory, config, tokenizer)
 
 
-def _load_config(directory: str, name: str) -> Any:
+def _load_config(directory: str, name: str, options: dict[str, Any]) -> Any:
     from transformers import AutoConfig  # noqa: PLC0415  as above
 
     try:
-        return AutoConfig.from_pretrained(directory, **SAFE)
+        return AutoConfig.from_pretrained(directory, **options)
     except (OSError, ValueError, TypeError, KeyError, ImportError, json.JSONDecodeError) as error:
         raise _unreadable(f'could not load model "{name}"', error) from error
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import EvalPrediction, Trainer
+from transformers import EvalPrediction
 
 from pgml.runtime.tuning.attention import NAME, packed
-from pgml.runtime.tuning.packing import Batch, attention_of, cut, lengths_of, trained_logits
+from pgml.runtime.tuning.examples.packing import Batch, attention_of, cut, lengths_of, trained_logits
+from pgml.runtime.tuning.resuming.job_trainer import JobTrainer
 
 TOKENS_AT_ONCE = 2048
 """Of whole examples. On a CPU larger pieces leave its cache; on a GPU this many keep it busy."""
@@ -19,7 +20,7 @@ LOGITS_AT_ONCE = 1 << 27
 """Half a gigabyte in single precision, a few times over: with a wide vocabulary a piece has fewer tokens."""
 
 
-class CausalTrainer(Trainer):
+class CausalTrainer(JobTrainer):
     """Computes a batch piece by piece; its gradient is that of the whole, the mean over all trained tokens."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -6,20 +6,28 @@ A request in, a plan out (docs/protocol.md). All mistakes are reported in one er
 from __future__ import annotations
 
 import math
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pgml.runtime.errors import FEATURE_NOT_SUPPORTED, RuntimeFault
+from pgml.runtime.mistakes import Mistakes, shown, type_name
 from pgml.runtime.nearest import nearest, quoted_list
+from pgml.runtime.tuning.arguments.causal_columns import find_causal_columns
+from pgml.runtime.tuning.arguments.columns import ROLES, Relation, find_columns
+from pgml.runtime.tuning.arguments.device_args import check_quantization
+from pgml.runtime.tuning.arguments.hyperparams import Hyperparams, read_hyperparams
+from pgml.runtime.tuning.arguments.lora_args import choose_lora
+from pgml.runtime.tuning.arguments.tokenizer_args import check_tokenizer_args
+from pgml.runtime.tuning.arguments.training_args import check_training_args
+from pgml.runtime.tuning.arguments.training_defaults import CLASSIFIER, LANGUAGE_MODEL, Subject
 from pgml.runtime.tuning.base_model import CAUSAL_TASKS, BaseModel, open_base
-from pgml.runtime.tuning.causal_columns import find_causal_columns
-from pgml.runtime.tuning.columns import ROLES, Relation, find_columns
-from pgml.runtime.tuning.device_args import check_quantization
-from pgml.runtime.tuning.hyperparams import Hyperparams, read_hyperparams
-from pgml.runtime.tuning.lora_args import choose_lora
-from pgml.runtime.tuning.mistakes import Mistakes, shown, type_name
-from pgml.runtime.tuning.tokenizer_args import check_tokenizer_args
-from pgml.runtime.tuning.training_args import check_training_args
-from pgml.runtime.tuning.training_defaults import CLASSIFIER, LANGUAGE_MODEL, Subject
+from pgml.runtime.tuning.earlier import Adapter, keep_lora, keep_tokenizer_args
+from pgml.runtime.tuning.push_plan import plan_push
+from pgml.runtime.tuning.resuming.wanted_checkpoint import find_checkpoint
+
+if TYPE_CHECKING:
+    from pgml.runtime.hub.errands import Errands
+    from pgml.runtime.serving.client import Client
 
 TASKS = (*ROLES, *CAUSAL_TASKS)
 ALIASES = {"conversational": "conversation"}
@@ -28,8 +36,17 @@ SAMPLINGS = ("last", "random", "stratified")
 Columns = list[dict[str, str]]
 
 
-def check_tune(header: dict[str, Any], base_directory: str | None) -> dict[str, Any]:
-    """The plan of a job, or one RuntimeFault for all that is wrong. `base_directory` is None if no model is named."""
+def check_tune(
+    header: dict[str, Any],
+    base_directory: str | None,
+    errands: Errands | None = None,
+    client: Client | None = None,
+) -> dict[str, Any]:
+    """The plan of a job, or one RuntimeFault for all that is wrong. `base_directory` is None if no model is named.
+
+    The errands ask the Hub about the pushes of a job that has any, as long as the client waits.
+    """
+    model = header.get("model") or {}
     mistakes = Mistakes()
     notices: list[str] = []
     warned: list[str] = []
@@ -38,12 +55,14 @@ def check_tune(header: dict[str, Any], base_directory: str | None) -> dict[str, 
     given = read_hyperparams(header, task, causal=causal, mistakes=mistakes, notices=notices)
     columns, dataset_args = _find_columns(header, task, given, mistakes, notices) if task else ([], {})
     base = _check_base(header, base_directory, task or "text-classification", mistakes)
-    lora_config = choose_lora(given.others, base.directory, header.get("full_tuning_limit"), mistakes) if base else None
-    width = getattr(base.config.get_text_config(), "hidden_size", None) if base else None
-    subject = Subject(LANGUAGE_MODEL if causal else CLASSIFIER, width, adapts=lora_config is not None)
+    earlier = Adapter.of(header)
+    checkpoint = _keep_settings(given, earlier.path if earlier else base_directory, task, mistakes, notices)
+    lora_config = _find_lora(header, given, base, earlier, causal, mistakes)
+    subject = _subject(base, causal=causal, adapts=lora_config is not None)
     training_args = check_training_args(given.training_args, subject, mistakes, notices, warned)
     check_quantization(given.others, training_args, warned)
     tokenizer_args = check_tokenizer_args(given.tokenizer_args, base, causal=causal, mistakes=mistakes, notices=notices)
+    push = plan_push(training_args, header, errands, client, mistakes, notices)
     check_test_size(header["test_size"], mistakes)
     _check_sampling(header["test_sampling"], mistakes)
     if base and lora_config is not None and not mistakes:
@@ -56,10 +75,15 @@ def check_tune(header: dict[str, Any], base_directory: str | None) -> dict[str, 
         "task": task,
         "columns": columns,
         "base": base_directory,
-        "base_name": (header.get("model") or {}).get("name", base_directory),
+        "base_name": model.get("name", base_directory),
+        "base_revision": model.get("commit"),
+        "adapter": earlier.path if earlier else None,
+        "checkpoint": str(checkpoint) if checkpoint else None,
+        "remote_code": bool(model.get("remote_code")),
         "hyperparams": {**hyperparams, **given.others, **adapter},
         "seed": training_args["seed"],
         "num_features": max(1, len(columns) - 1),
+        "push": push,
         "notices": notices,
         "warnings": warned,
     }
@@ -100,6 +124,35 @@ def _find_columns(
     return columns, {keys[column["role"]]: column["name"] for column in columns}
 
 
+def _keep_settings(
+    given: Hyperparams, directory: str | None, task: str | None, mistakes: Mistakes, notices: list[str]
+) -> Path | None:
+    """Complete what is given by what the model of a directory was tuned with; the checkpoint that is gone on from."""
+    given.tokenizer_args = keep_tokenizer_args(given.tokenizer_args, directory, task)
+    path, given.training_args = find_checkpoint(given.training_args, directory, task, mistakes, notices)
+    return path
+
+
+def _subject(base: BaseModel | None, *, causal: bool, adapts: bool) -> Subject:
+    width = getattr(base.config.get_text_config(), "hidden_size", None) if base else None
+    return Subject(LANGUAGE_MODEL if causal else CLASSIFIER, width, adapts)
+
+
+def _find_lora(
+    header: dict[str, Any],
+    given: Hyperparams,
+    base: BaseModel | None,
+    earlier: Adapter | None,
+    causal: bool,
+    mistakes: Mistakes,
+) -> dict[str, Any] | None:
+    if base is None:
+        return None
+    if earlier is not None:
+        return keep_lora(given.others, earlier, causal=causal, mistakes=mistakes)
+    return choose_lora(given.others, base.directory, header.get("full_tuning_limit"), mistakes)
+
+
 def _try_adapter(base: BaseModel, causal: bool, lora_config: dict[str, Any], mistakes: Mistakes) -> None:
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification  # noqa: PLC0415  take a second
 
@@ -119,7 +172,8 @@ def _check_base(header: dict[str, Any], directory: str | None, task: str, mistak
         )
         return None
     try:
-        return open_base(directory, (header.get("model") or {}).get("name", directory), task)
+        model = header.get("model") or {}
+        return open_base(directory, model.get("name", directory), task, remote_code=bool(model.get("remote_code")))
     except RuntimeFault as fault:
         mistakes.add(fault.message, hint=fault.hint, sqlstate=fault.sqlstate)
         return None

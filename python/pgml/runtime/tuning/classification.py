@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import DataCollatorWithPadding, EvalPrediction, Trainer
+from transformers import DataCollatorWithPadding, EvalPrediction
 
 from pgml.runtime.tuning import artefacts, lora
 from pgml.runtime.tuning.channel import Channel
 from pgml.runtime.tuning.classifier import adapted_head, load_classifier
+from pgml.runtime.tuning.earlier import check_labels
+from pgml.runtime.tuning.examples.tokenised import Part, tokenise
 from pgml.runtime.tuning.fit import make_trainer, predict
 from pgml.runtime.tuning.metrics import describe, summarise
-from pgml.runtime.tuning.tokenised import Part, tokenise
+from pgml.runtime.tuning.resuming.job_trainer import JobTrainer
 
 
 class Classification:
@@ -28,8 +30,15 @@ class Classification:
 
     def load(self, channel: Channel) -> None:
         """Model and tokenizer, the model with an adapter if one is to be tuned."""
-        loaded = load_classifier(self._plan["base"], self._labels)
+        adapter = self._plan["adapter"]
+        if adapter is not None:
+            check_labels(adapter, self._labels)
+        loaded = load_classifier(self._plan["base"], self._labels, remote_code=self._plan["remote_code"])
         self.model, self._tokenizer = loaded.model, loaded.tokenizer
+        if adapter is not None:
+            channel.notice("training goes on from the weights of the adapter")
+            self.model = lora.load_adapter(self.model, adapter)
+            return
         if loaded.keeps_head:
             channel.notice("the model has these labels already, training goes on from its weights")
         if self._lora is not None:
@@ -40,7 +49,7 @@ class Classification:
         """Tokens of the rows of a part."""
         return tokenise(self._job, part, self._tokenizer, self._labels, self._plan["hyperparams"]["tokenizer_args"])
 
-    def make_trainer(self, channel: Channel, train: Part, test: Part) -> Trainer:
+    def make_trainer(self, channel: Channel, train: Part, test: Part) -> JobTrainer:
         """The Trainer for padded batches."""
         return make_trainer(
             channel,
@@ -54,7 +63,7 @@ class Classification:
             preprocess_logits_for_metrics=_classes,
         )
 
-    def evaluate(self, trainer: Trainer, test: Part) -> dict[str, Any]:
+    def evaluate(self, trainer: JobTrainer, test: Part) -> dict[str, Any]:
         """Metrics of the weights as they are stored, on the test part."""
         if self._lora is not None:
             lora.round_adapter(trainer.model)
@@ -65,15 +74,21 @@ class Classification:
 
     def save(self, directory: Path) -> None:
         """The adapter alone, or everything."""
-        about: dict[str, Any] = {
-            "task": self._plan["task"],
-            "tokenizer_args": self._plan["hyperparams"]["tokenizer_args"],
-        }
         if self._lora is None:
-            artefacts.save_model(directory, self.model, self._tokenizer, about)
-            return
-        about["labels"] = self._labels
-        artefacts.save_adapter(directory, self.model, about, self._plan)
+            artefacts.save_model(directory, self.model, self._tokenizer, self._about())
+        else:
+            artefacts.save_adapter(directory, self.model, self._about(), self._plan)
+
+    def complete(self, directory: Path) -> None:
+        """Write what belongs to the weights of a checkpoint."""
+        if self._lora is None:
+            artefacts.complete_model(directory, self._tokenizer, self._about())
+        else:
+            artefacts.complete_adapter(directory, self._about(), self._plan)
+
+    def _about(self) -> dict[str, Any]:
+        about = {"task": self._plan["task"], "tokenizer_args": self._plan["hyperparams"]["tokenizer_args"]}
+        return about if self._lora is None else {**about, "labels": self._labels}
 
 
 def _classes(logits: Any, _labels: torch.Tensor) -> torch.Tensor:

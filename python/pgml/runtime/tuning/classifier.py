@@ -9,8 +9,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from pgml.runtime.errors import INVALID_PARAMETER_VALUE, RuntimeFault
+from pgml.runtime.reading import reading
 from pgml.runtime.tasks.text_classification import prepare_tokenizer
-from pgml.runtime.tuning.base_model import SAFE
 
 
 class Classifier(NamedTuple):
@@ -24,12 +24,13 @@ class Classifier(NamedTuple):
     """Weights that the base model does not have: they begin at random."""
 
 
-def load_classifier(base: str, labels: list[str]) -> Classifier:
+def load_classifier(base: str, labels: list[str], *, remote_code: bool = False) -> Classifier:
     """A classifier for the labels.
 
     A base model with the very same labels keeps its head, its outputs in the order of `labels`.
     """
-    config = AutoConfig.from_pretrained(base, **SAFE)
+    options = reading(remote_code=remote_code)
+    config = AutoConfig.from_pretrained(base, **options)
     former = [str(config.id2label[number]) for number in sorted(config.id2label)]
     is_classifier = any(str(name).endswith("ForSequenceClassification") for name in config.architectures or ())
     keeps_head = is_classifier and sorted(former) == labels
@@ -39,7 +40,7 @@ def load_classifier(base: str, labels: list[str]) -> Classifier:
     model, info = AutoModelForSequenceClassification.from_pretrained(
         base,
         config=config,
-        **SAFE,
+        **options,
         use_safetensors=True,
         dtype=torch.float32,
         ignore_mismatched_sizes=True,
@@ -51,7 +52,7 @@ def load_classifier(base: str, labels: list[str]) -> Classifier:
     elif is_classifier and len(former) == len(labels):
         # Its shape fits, so the weights of other labels were loaded.
         _output_layer(model, len(labels)).reset_parameters()
-    tokenizer = AutoTokenizer.from_pretrained(base, **SAFE)
+    tokenizer = AutoTokenizer.from_pretrained(base, **options)
     prepare_tokenizer(tokenizer, model)
     return Classifier(model, tokenizer, keeps_head, set(info["missing_keys"]))
 

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from transformers import (
     PrinterCallback,
-    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -20,10 +19,12 @@ from transformers import (
 from transformers.trainer_utils import PredictionOutput
 
 from pgml.runtime.errors import RuntimeFault
+from pgml.runtime.tuning.arguments.training_args import at_run
 from pgml.runtime.tuning.channel import Channel
-from pgml.runtime.tuning.samples import Samples
-from pgml.runtime.tuning.tokenised import Part
-from pgml.runtime.tuning.training_args import at_run
+from pgml.runtime.tuning.examples.samples import Samples
+from pgml.runtime.tuning.examples.tokenised import Part
+from pgml.runtime.tuning.resuming.checkpoints import Checkpoint
+from pgml.runtime.tuning.resuming.job_trainer import JobTrainer
 
 NUMERIC_VALUE_OUT_OF_RANGE = "22003"
 TIE_BREAK = 1e-9  # times a loss, less than any difference between two scores
@@ -38,7 +39,7 @@ class Report(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kw: Any) -> None:
         """From here on time counts for the time left."""
-        self._channel.progress(0, state.max_steps)
+        self._channel.progress(state.global_step, state.max_steps)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Send a row of pgml.logs."""
@@ -78,10 +79,10 @@ def make_trainer(
     values: dict[str, Any],
     output: Path,
     *,
-    trainer_class: type[Trainer] = Trainer,
+    trainer_class: type[JobTrainer] = JobTrainer,
     samples: Samples | None = None,
     **functions: Any,
-) -> Trainer:
+) -> JobTrainer:
     """The Trainer for the arguments of a plan; `functions` are those of the kind of model."""
     on_cpu = bool(values.get("use_cpu")) or not torch.cuda.is_available()
     if not on_cpu:
@@ -101,15 +102,15 @@ def make_trainer(
     return trainer
 
 
-def fit(trainer: Trainer) -> dict[str, Any]:
+def fit(trainer: JobTrainer, notes: dict[str, Any], checkpoint: Checkpoint | None = None) -> dict[str, Any]:
     """Train, and load the best checkpoint's weights at the end if checkpoints are kept; give what training took."""
-    taken = trainer.train().metrics
+    taken = trainer.fit(notes, checkpoint)
     names = ("train_loss", "train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos", "epoch")
     best = {"best_step": trainer.state.best_global_step} if trainer.state.best_global_step else {}
     return {**{name: taken[name] for name in names if name in taken}, "steps": trainer.state.global_step, **best}
 
 
-def predict(trainer: Trainer, test: Part) -> PredictionOutput:
+def predict(trainer: JobTrainer, test: Part) -> PredictionOutput:
     """What the weights as they are now give for the test part; logged if no evaluation was."""
     output = trainer.predict(test.rows, metric_key_prefix="eval")
     if trainer.args.eval_strategy == "no":
@@ -117,14 +118,14 @@ def predict(trainer: Trainer, test: Part) -> PredictionOutput:
     return output
 
 
-def final_metrics(trainer: Trainer, test: Part) -> dict[str, Any]:
+def final_metrics(trainer: JobTrainer, test: Part) -> dict[str, Any]:
     """Metrics of the weights as they are now, on the test part, without the prefix."""
     values = predict(trainer, test).metrics or {}
     speed = ("runtime", "per_second")
     return {name.removeprefix("eval_"): value for name, value in values.items() if not name.endswith(speed)}
 
 
-def peak_memory(trainer: Trainer) -> dict[str, int]:
+def peak_memory(trainer: JobTrainer) -> dict[str, int]:
     """Bytes: of the process, and on the GPU if one was used."""
     peak = {"peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
     if trainer.args.device.type == "cuda":

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pgml.runtime.tuning.base_model import CAUSAL_TASKS
 
 if TYPE_CHECKING:
-    from transformers import Trainer
-
     from pgml.runtime.tuning.channel import Channel
-    from pgml.runtime.tuning.tokenised import Part
+    from pgml.runtime.tuning.examples.tokenised import Part
+    from pgml.runtime.tuning.resuming.job_trainer import JobTrainer
 
 
 class Kind(Protocol):
@@ -23,14 +22,17 @@ class Kind(Protocol):
     def tokenise(self, part: str) -> Part:
         """Tokens of the part `train` or `test`."""
 
-    def make_trainer(self, channel: Channel, train: Part, test: Part) -> Trainer:
+    def make_trainer(self, channel: Channel, train: Part, test: Part) -> JobTrainer:
         """What fits the model."""
 
-    def evaluate(self, trainer: Trainer, test: Part) -> dict[str, Any]:
+    def evaluate(self, trainer: JobTrainer, test: Part) -> dict[str, Any]:
         """Metrics of the weights as they are stored."""
 
     def save(self, directory: Path) -> None:
         """Write what is stored."""
+
+    def complete(self, directory: Path) -> None:
+        """Write what is stored, but for the weights of a checkpoint, which are in the directory already."""
 
 
 def kind_of(job: Path, plan: dict[str, Any], analysis: dict[str, Any]) -> Kind:

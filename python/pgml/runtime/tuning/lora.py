@@ -25,6 +25,16 @@ def add_adapter(model: Any, settings: dict[str, Any], task_type: str) -> Any:
         raise _refused(model, settings, error) from error
 
 
+def load_adapter(model: Any, path: str) -> Any:
+    """The model with an adapter that was trained before, as above."""
+    from peft import PeftModel  # noqa: PLC0415  as above
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", "Found missing adapter keys")  # else it would begin with random weights
+        return PeftModel.from_pretrained(model, path, is_trainable=True)
+
+
 def check_adapter(config: Any, model_class: Any, settings: dict[str, Any], task_type: str) -> None:
     """Refuse settings that do not fit a model, without its weights."""
     with torch.device("meta"):
@@ -55,19 +65,28 @@ def round_adapter(model: Any) -> None:
             parameter.copy_(parameter.bfloat16())
 
 
-def save_adapter(model: Any, directory: Path, base_name: str) -> None:
-    """Write adapter_config.json and adapter_model.safetensors, the rounded weights in half the bytes."""
+def save_adapter(model: Any, directory: Path, base_name: str, base_revision: str | None = None) -> None:
+    """Write an adapter as it is kept: rounded, in half the bytes."""
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.bfloat16()
+    write_adapter(model, directory, base_name, base_revision)
+
+
+def write_adapter(model: Any, directory: Path, base_name: str, base_revision: str | None) -> None:
+    """Write adapter_config.json and adapter_model.safetensors."""
     model.save_pretrained(directory, save_embedding_layers=False)
     (directory / "README.md").unlink(missing_ok=True)  # a card for the Hub, with nothing in it
+    name_base(directory, base_name, base_revision)
+
+
+def name_base(directory: Path, base_name: str, base_revision: str | None) -> None:
+    """Have adapter_config.json say the name that the base is found by later, not a path of this job."""
     path = directory / "adapter_config.json"
     config = json.loads(path.read_text())
     if isinstance(config["target_modules"], list):
         config["target_modules"].sort()  # else in another order each time
-    # The name that the base is found by later, not a path of this job.
-    path.write_text(json.dumps({**config, "base_model_name_or_path": base_name}))
+    path.write_text(json.dumps({**config, "base_model_name_or_path": base_name, "revision": base_revision}))
 
 
 def count_parameters(model: Any) -> dict[str, int]:

@@ -1,0 +1,1 @@
+"""Checkpoints: writing them whole, finding the one to go on from, going on exactly."""
