@@ -46,13 +46,13 @@ cluster: ## Start the private cluster below .pg/ and print how to reach it, as s
 psql: ## Open psql in the private cluster
 	@tools/cluster psql
 
-hub: ## Start a Hugging Face Hub on this machine with small stand-ins, and print how to reach it
+hub: ## Start a Hugging Face Hub on this machine with small stand-ins, point the private cluster at it, and print its address
 	@$(MAKE) setup >&2
 	@tools/hub start
 
 stop: ## Stop the private cluster and the Hub
-	@tools/cluster stop
 	@tools/hub stop
+	@tools/cluster stop
 
 reset: ## Throw the private cluster and its data away
 	@tools/cluster reset

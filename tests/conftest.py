@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi, constants
-from tests.hub.running import RunningHub, running_hub
+from tests.hub.running import running_hub
 from tests.hub.stand_ins import fill
 
 REAL = ("all-MiniLM-L6-v2", "SmolLM2-135M-Instruct")
@@ -50,9 +50,9 @@ def shared_hub(hub_with_stand_ins, tmp_path_factory):
 @pytest.fixture
 def hub(shared_hub):
     """A running Hub, healthy, that remembers no request. What tests push to it stays: they use names of their own."""
-    shared_hub.heal()
     shared_hub.forget()
-    return shared_hub
+    yield shared_hub
+    shared_hub.heal()
 
 
 @pytest.fixture

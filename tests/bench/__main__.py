@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-from tests.bench import chat, measures
+from tests.bench import chat, load, measures
 from tests.bench.setting import Setting
 from tests.bench.table import Row, render
 
@@ -24,6 +24,7 @@ MEASURES = {
     "chat-tune": chat.tuning_against_trl,
     "chat": chat.sessions_at_once,
     "adapters": chat.adapters_on_one_base,
+    "load": load.load_against_copy,
 }
 
 

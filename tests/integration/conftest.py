@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.cluster import Cluster, Database, drop_database, make_database, throwaway
+from tests.integration.hub_database import connected_to
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +37,11 @@ def shared(cluster) -> Iterator[Database]:
     database = make_database(cluster)
     yield database
     drop_database(database)
+
+
+@pytest.fixture(scope="module")
+def with_hub(cluster, shared_hub) -> Iterator[Database]:
+    """A database with the extension that uses the Hub of the tests, which the tests of one file share."""
+    shared_hub.heal()
+    with connected_to(shared_hub, cluster) as database:
+        yield database

@@ -84,7 +84,7 @@ def wait_for(database: Database, model_id: int, *statuses: str) -> Any:
 
 def make_role(database: Database, name: str, options: str = "LOGIN") -> str:
     """A role of the whole cluster, dropped with it; made once, however many tests ask for it."""
-    exists = database.run("SELECT FROM pg_roles WHERE rolname = %s", name)
+    exists = database.run("SELECT 1 FROM pg_roles WHERE rolname = %s", name)
     if not exists:
         database.run(sql.SQL("CREATE ROLE {} " + options).format(sql.Identifier(name)))
     return name

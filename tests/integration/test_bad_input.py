@@ -91,7 +91,7 @@ BAD = {
     ),
     "epochs out of range": Bad(hyperparams(training_args={"num_train_epochs": -1}), INVALID, '"num_train_epochs"'),
     "strategy unknown": Bad(hyperparams(training_args={"eval_strategy": "epochs"}), INVALID, '"eval_strategy"'),
-    "pushing to the Hub": Bad(hyperparams(training_args={"push_to_hub": True}), UNSUPPORTED, '"push_to_hub"', "Leave"),
+    "pushing offline": Bad(hyperparams(training_args={"push_to_hub": True}), "55000|42501", "push", "."),
     "test_size 0": Bad({"test_size": 0}, INVALID, "test_size must be above 0", "held out"),
     "test_size negative": Bad({"test_size": -0.5}, INVALID, "test_size must be above 0", "held out"),
     "test_size 1": Bad({"test_size": 1}, INVALID, "leaves no row to train on", "held out"),

@@ -20,6 +20,10 @@ TRANSFORM = (
 STREAM = "task {}, args jsonb DEFAULT '{{}}'::jsonb, {}, cache boolean DEFAULT false".format
 STREAM_TEXT, STREAM_JSON = "input text DEFAULT ''::text", "inputs jsonb[] DEFAULT ARRAY[]::jsonb[]"
 GENERATE = "project_name text, inputs {}, config jsonb DEFAULT '{{}}'::jsonb".format
+LOAD_DATASET = (
+    "source text, subset text DEFAULT NULL::text, "
+    "\"limit\" bigint DEFAULT NULL::bigint, kwargs jsonb DEFAULT '{}'::jsonb"
+)
 DEPLOYED = "TABLE(project text, strategy text, algorithm text)"
 FUNCTIONS = {
     ("tune", TUNE): (TUNED, "v", "u"),
@@ -37,6 +41,7 @@ FUNCTIONS = {
     ("predict", "project_name text, inputs text[]"): ("jsonb", "s", "r"),
     ("deploy", "model_id bigint"): (DEPLOYED, "v", "u"),
     ("deploy", "project_name text, strategy pgml.strategy, algorithm text DEFAULT NULL::text"): (DEPLOYED, "v", "u"),
+    ("load_dataset", LOAD_DATASET): ("TABLE(table_name text, rows bigint)", "v", "u"),
     ("cancel", "model_id bigint"): ("boolean", "v", "u"),
     ("restart_runtime", ""): ("boolean", "v", "u"),
     ("version", ""): ("text", "i", "s"),
@@ -78,6 +83,15 @@ SETTINGS = {
     "pgml.on_disconnect": "user",
     "pgml.runtime_threads": "sighup",
     "pgml.runtime_start_timeout": "sighup",
+    "pgml.resume_window": "sighup",
+    "pgml.hub_endpoint": "superuser",
+    "pgml.hub_offline": "superuser",
+    "pgml.hub_cache": "superuser",
+    "pgml.hub_allow": "superuser",
+    "pgml.hub_deny": "superuser",
+    "pgml.trust_remote_code": "superuser",
+    "pgml.data_directories": "superuser",
+    "pgml.data_urls": "superuser",
 }
 
 

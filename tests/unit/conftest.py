@@ -41,7 +41,9 @@ def handlers(tmp_path):
     """The operations of a server process, without one."""
     from pgml.runtime.serving.handlers import Handlers  # noqa: PLC0415 imports torch, which most tests do not need
 
-    return Handlers(tmp_path / "cache", threads=1)
+    handlers = Handlers(tmp_path / "cache", threads=1)
+    yield handlers
+    handlers.close()
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from transformers import AutoTokenizer
 
 from pgml.runtime.conversations import ensure_chat_template, render
 from pgml.runtime.errors import RuntimeFault
-from pgml.runtime.tuning.answer_spans import answer_spans
-from pgml.runtime.tuning.examples import IGNORED, Limits, conversation_maker
+from pgml.runtime.tuning.examples.answer_spans import answer_spans
+from pgml.runtime.tuning.examples.makers import IGNORED, Limits, conversation_maker
 
 TALK = [
     {"role": "user", "content": "Hi  "},

@@ -58,6 +58,11 @@ def test_the_plan_of_a_conversation(base):
         ],
         "base": base,
         "base_name": "tiny",
+        "base_revision": None,
+        "adapter": None,
+        "checkpoint": None,
+        "remote_code": False,
+        "push": None,
         "hyperparams": {
             "dataset_args": {
                 "system_column": "system",

@@ -9,9 +9,9 @@ from transformers import AutoModelForCausalLM, EvalPrediction, TrainerCallback, 
 
 from pgml.runtime.tuning import attention, causal_trainer
 from pgml.runtime.tuning.causal_trainer import CausalTrainer, summarise
-from pgml.runtime.tuning.examples import IGNORED
+from pgml.runtime.tuning.examples.makers import IGNORED
+from pgml.runtime.tuning.examples.packing import collate
 from pgml.runtime.tuning.lora import add_adapter
-from pgml.runtime.tuning.packing import collate
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*gradient_checkpointing. is deprecated"

@@ -20,7 +20,7 @@ def test_a_fault_becomes_an_error_frame():
 
 def test_tokens_do_not_leave_in_errors():
     frame = RuntimeFault("no access with hf_abcdefgh12345", detail="Token hf_abcdefgh12345.").as_frame()
-    assert frame["error"]["message"] == "no access with hf_***"
+    assert frame["error"]["message"] == "no access with [redacted]"
     assert "12345" not in str(frame)
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from transformers import AutoTokenizer
 
-from pgml.runtime.tuning.examples import (
+from pgml.runtime.tuning.examples.makers import (
     IGNORED,
     Example,
     Limits,
@@ -17,7 +17,7 @@ from pgml.runtime.tuning.examples import (
     prompt_maker,
     text_maker,
 )
-from pgml.runtime.tuning.prompt_template import PromptTemplate
+from pgml.runtime.tuning.examples.prompt_template import PromptTemplate
 
 
 @pytest.fixture(scope="module")

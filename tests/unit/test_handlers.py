@@ -53,7 +53,7 @@ def test_keys_of_the_task_are_defaults_of_the_arguments(backend, classifier):
         ({"op": "transform"}, b"{}", "08P01", "inputs are not an array"),
         ({"op": "transform", "task": []}, b"[]", "08P01", '"task" of the request is not of type dict'),
         ({"op": "transform", "task": {"task": "ner"}, "model": None}, b"[]", "22023", "task names no model"),
-        ({"op": "transform", "model": {"kind": "hub"}}, b"[]", "08P01", 'unknown kind of model "hub"'),
+        ({"op": "transform", "model": {"kind": "cloud"}}, b"[]", "08P01", 'unknown kind of model "cloud"'),
         (
             {"op": "transform", "model": {"kind": "directory", "name": "x", "path": "/none"}},
             b"[]",

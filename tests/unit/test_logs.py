@@ -30,7 +30,7 @@ def test_every_record_is_one_line_of_json():
     assert lines[:3] == [
         {"level": "INFO", "message": "ready\nto go"},
         {"level": "ERROR", "message": "missing", "hint": "install it"},
-        {"level": "ERROR", "message": "token hf_***"},
+        {"level": "ERROR", "message": "token [redacted]"},
     ]
     assert lines[3]["level"] == "WARNING"
     assert "UserWarning: old" in lines[3]["message"]

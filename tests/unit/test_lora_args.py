@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pgml.runtime.errors import RuntimeFault
+from pgml.runtime.tuning.arguments.lora_args import count_stored_parameters
 from pgml.runtime.tuning.check import check_tune
-from pgml.runtime.tuning.lora_args import count_stored_parameters
 
 DEFAULTS = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
 

@@ -8,8 +8,8 @@ from transformers import AutoModelForCausalLM, MambaConfig, MambaForCausalLM, Mi
 
 from pgml.runtime.tuning import attention
 from pgml.runtime.tuning.attention import NAME, packed
-from pgml.runtime.tuning.examples import IGNORED
-from pgml.runtime.tuning.packing import collate, computes_the_same, cut, lengths_of, trained_logits
+from pgml.runtime.tuning.examples.makers import IGNORED
+from pgml.runtime.tuning.examples.packing import collate, computes_the_same, cut, lengths_of, trained_logits
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from pgml.runtime.conversations import end_of_turn, render
-from pgml.runtime.tuning.prompt_template import BadTemplate, PromptTemplate
+from pgml.runtime.tuning.examples.prompt_template import BadTemplate, PromptTemplate
 
 
 def test_a_template_is_taken_apart_and_filled():

@@ -10,7 +10,7 @@ import pytest
 from tuning import write_rows
 
 from pgml.runtime.errors import RuntimeFault
-from pgml.runtime.tuning.rows import prepare
+from pgml.runtime.tuning.examples.rows import prepare
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgml.runtime.tuning import split
+from pgml.runtime.tuning.examples import split
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -208,7 +208,7 @@ def test_the_base_of_an_adapter_is_asked_for(backend, chat, adapter):
     backend.send_transform(model, HELLO, max_tokens=8, temperature=0)
     assert backend.read()[0]["need"] == "files"
     backend.send_files(adapter, model)
-    assert backend.read()[0] == {"need": "model", "name": "llama-chat"}
+    assert backend.read()[0] == {"need": "model", "name": "llama-chat", "revision": None}
     backend.send({"model": chat})
     tuned = backend.result()
     assert tuned != backend.transform(chat, HELLO, max_tokens=8, temperature=0)
@@ -221,7 +221,7 @@ def test_the_base_of_an_adapter_is_asked_for(backend, chat, adapter):
 def test_the_base_of_an_adapter_may_be_stored(backend, chat, adapter, tiny_model):
     base = stored_model(tiny_model("llama-chat"), "conversation")
     backend.send_transform(directory_model(adapter), HELLO, max_tokens=8, temperature=0)
-    assert backend.read()[0] == {"need": "model", "name": "llama-chat"}
+    assert backend.read()[0] == {"need": "model", "name": "llama-chat", "revision": None}
     backend.send({"model": base})
     assert backend.read()[0] == {"need": "files", "digest": base["digest"]}
     backend.send_files(tiny_model("llama-chat"), base)

@@ -22,6 +22,7 @@ from pgml.runtime.tasks.arguments import BOOLEAN, COUNT_OR_NULL, check_arguments
         ("ner", "token-classification"),
         ("conversational", "conversation"),
         ("text_generation", "text-generation"),
+        ("sentence_similarity", "embedding"),
     ],
 )
 def test_names_are_read_with_either_dash(name, canonical):

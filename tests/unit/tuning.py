@@ -13,9 +13,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from pgml.runtime.frames import read_frame
+from pgml.runtime.frames import read_frame, write_frame
 from pgml.runtime.tuning.check import check_tune
-from pgml.runtime.tuning.rows import prepare
+from pgml.runtime.tuning.examples.rows import prepare
 
 WORDS = {
     "bad": "a terrible waste of an evening",
@@ -130,13 +130,20 @@ class Run:
         return directory
 
 
-def start_trainer(job: Path, **environment: str) -> subprocess.Popen[bytes]:
-    """Start it as a job worker does."""
-    command = [sys.executable, "-m", "pgml.runtime.train", str(job)]
+def start_trainer(
+    job: Path, *arguments: str, hub: dict[str, Any] | None = None, **environment: str
+) -> subprocess.Popen[bytes]:
+    """Start it as a job worker does; `hub` is what it may do on the Hub."""
+    command = [sys.executable, "-m", "pgml.runtime.train", str(job), *arguments]
     # One thread: the tests share the machine, and tiny models gain nothing from two.
     env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     with (job / "log").open("wb") as log:
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=env)
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=env)
+    assert process.stdin is not None
+    if hub is not None:
+        write_frame(process.stdin, {"hub": hub})
+    process.stdin.close()
+    return process
 
 
 def follow(process: subprocess.Popen[bytes], job: Path, until: str | None = None, run: Run | None = None) -> Run:
