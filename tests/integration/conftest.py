@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from tests.cluster import Cluster, Database, drop_database, make_database, throwaway
 from tests.integration.hub_database import connected_to
+from tests.integration.loading import told_cluster
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +46,18 @@ def with_hub(cluster, shared_hub) -> Iterator[Database]:
     shared_hub.heal()
     with connected_to(shared_hub, cluster) as database:
         yield database
+
+
+@pytest.fixture(scope="session")
+def told() -> Iterator[Cluster]:
+    """A cluster whose runtime says what the tests of load_dataset tell it to."""
+    with told_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def told_database(told) -> Iterator[Database]:
+    """An empty database of that cluster, with the extension."""
+    database = make_database(told)
+    yield database
+    drop_database(database)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.cluster import drop_database, make_database, wait_until
 from tests.integration.jobs import make_role
-from tests.integration.loading import DONE, SILENCE, columns, load, loading, numbers, rows, told_cluster
+from tests.integration.loading import DONE, SILENCE, columns, load, loading, numbers, rows
 
 CANCELED = "57014"
 LOADS = (
@@ -20,17 +20,9 @@ PHASES = {"silent": [SILENCE], "downloading": WAITING, "silent before rows": [co
 PHASES |= {"loading": LOADING, "silent after rows": [columns(n="integer"), rows("1\n"), SILENCE]}
 
 
-@pytest.fixture(scope="module")
-def told():
-    with told_cluster() as cluster:
-        yield cluster
-
-
 @pytest.fixture
-def database(told):
-    database = make_database(told)
-    yield database
-    drop_database(database)
+def database(told_database):
+    return told_database
 
 
 @pytest.fixture

@@ -20,74 +20,73 @@ static DATA_DIRECTORIES: Text = Text::new(Some(c""));
 /// Default none: the server fetches nothing from an address that a user names.
 static DATA_URLS: Text = Text::new(Some(c""));
 
-pub(super) fn init() {
-    let text = |name: &'static CStr, short: &'static CStr, long: &'static CStr, setting, flags| {
-        GucRegistry::define_string_guc(name, short, long, setting, GucContext::Suset, flags);
-    };
-    let plain = GucFlags::empty();
-    text(
+/// Name, what it is, what more is to be said, and where its value is.
+type Definition = (&'static CStr, &'static CStr, &'static CStr, &'static Text);
+
+static TEXTS: [Definition; 7] = [
+    (
         c"pgml.hub_endpoint",
         c"Address of the Hugging Face Hub.",
         c"Empty: HF_ENDPOINT of the server's environment, else https://huggingface.co.",
         &ENDPOINT,
-        plain,
-    );
-    text(
+    ),
+    (
         c"pgml.hub_cache",
         c"Directory of the files that were downloaded from the Hub.",
         c"A relative path begins at the data directory. Private repositories lie apart, those of each role by themselves.",
         &CACHE,
-        plain,
-    );
-    text(
-        c"pgml.hub_token",
-        c"Access token of the Hub, where a call and the role's own secret have none.",
-        c"Set per role or database, it stands in pg_db_role_setting, which every role can read; pgml.set_secret keeps it from them.",
-        &TOKEN,
-        GucFlags::SUPERUSER_ONLY | GucFlags::NO_SHOW_ALL,
-    );
-    text(
+    ),
+    (
         c"pgml.hub_allow",
         c"Repositories of the Hub that may be used.",
         c"Patterns such as 'sentence-transformers/*', separated by commas.",
         &ALLOW,
-        plain,
-    );
-    text(
+    ),
+    (
         c"pgml.hub_deny",
         c"Repositories of the Hub that may not be used, whatever pgml.hub_allow says.",
         c"Patterns separated by commas.",
         &DENY,
-        plain,
-    );
-    text(
+    ),
+    (
         c"pgml.trust_remote_code",
         c"Models whose own Python code may run in the runtime.",
         c"Patterns separated by commas. Such code can do whatever the operating system user of the server can. Empty: none.",
         &TRUST_REMOTE_CODE,
-        plain,
-    );
-    text(
+    ),
+    (
         c"pgml.data_directories",
         c"Directories whose files every user may load with pgml.load_dataset.",
         c"Absolute paths separated by commas. Empty: none.",
         &DATA_DIRECTORIES,
-        plain,
-    );
-    text(
+    ),
+    (
         c"pgml.data_urls",
         c"Addresses from which every user may load data with pgml.load_dataset.",
         c"Patterns such as 'https://data.example.com/*', separated by commas. Empty: none.",
         &DATA_URLS,
-        plain,
+    ),
+];
+
+pub(super) fn init() {
+    let define = |(name, short, long, setting): Definition, flags| {
+        GucRegistry::define_string_guc(name, short, long, setting, GucContext::Suset, flags);
+    };
+    TEXTS.into_iter().for_each(|definition| define(definition, GucFlags::empty()));
+    let token: Definition = (
+        c"pgml.hub_token",
+        c"Access token of the Hub, where a call and the role's own secret have none.",
+        c"Set per role or database, it stands in pg_db_role_setting, which every role can read; pgml.set_secret keeps it from them.",
+        &TOKEN,
     );
+    define(token, GucFlags::SUPERUSER_ONLY | GucFlags::NO_SHOW_ALL);
     GucRegistry::define_bool_guc(
         c"pgml.hub_offline",
         c"Whether only what was downloaded before is used.",
         c"Nothing is asked of the Hub then.",
         &OFFLINE,
         GucContext::Suset,
-        plain,
+        GucFlags::empty(),
     );
 }
 
