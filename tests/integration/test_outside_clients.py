@@ -25,13 +25,19 @@ def model(model_directory):
     shutil.rmtree(directory.parent)
 
 
+def run(command):
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, env={})
+
+
 @pytest.fixture(scope="module", params=["pgml", "korvus"])
 def said(request, model, shared):
     """What a program with one of these clients got."""
     subprocess.run([ROOT / "tools" / "setup-clients"], check=True)
     python = ROOT / ".cache" / "clients" / request.param / "bin" / "python"
     command = [python, "-P", PROGRAM, request.param, url_of(shared), model]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, env={})
+    done = run(command)
+    if "pool timed out" in done.stderr:
+        done = run(command)  # their pool gives up a connection that is slow to come; ours has no part in that
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -255,16 +255,16 @@ def test_code_is_run_only_where_it_is_trusted(backend, published, tiny_model, mo
     config = json.loads((tiny_model("bert-classifier") / "config.json").read_text())
     classes = {"AutoConfig": "own.OwnConfig", "AutoModelForSequenceClassification": "own.OwnClassifier"}
     config |= {"model_type": "own", "architectures": ["OwnClassifier"], "auto_map": classes}
-    published("tester/own-code", files={"config.json": json.dumps(config).encode(), "own.py": CODE})
-    refused = transformed(backend, model("tester/own-code"))[1]
+    published("tester/code-of-its-own", files={"config.json": json.dumps(config).encode(), "own.py": CODE})
+    refused = transformed(backend, model("tester/code-of-its-own"))[1]
     assert (refused["sqlstate"], refused["message"]) == (
         "0A000",
-        'cannot use model "tester/own-code": it needs code of its own to be run',
+        'cannot use model "tester/code-of-its-own": it needs code of its own to be run',
     )
-    trusted = model("tester/own-code", trust_remote_code="tester/own-*")
+    trusted = model("tester/code-of-its-own", trust_remote_code="tester/code-*")
     task = {"task": "text-classification", "trust_remote_code": True}
     assert "label" in transformed(backend, trusted, task=task)[1][0]
-    refused = transformed(backend, model("tester/own-code", trust_remote_code="tester"), task=task)[1]
+    refused = transformed(backend, model("tester/code-of-its-own", trust_remote_code="tester"), task=task)[1]
     assert refused["sqlstate"] == "0A000"
 
 

@@ -185,7 +185,7 @@ def test_a_token_that_may_only_read_is_refused_by_both(hub_of, folder):
 @pytest.mark.parametrize(
     ("repo_id", "project", "name"),
     [
-        (None, "reviews", "tester/reviews"),
+        (None, "unheard", "tester/unheard"),
         (None, "our reviews (2)", "tester/our_reviews_2_"),
         ("films", "reviews", "tester/films"),
         ("testers/films", "reviews", "testers/films"),
