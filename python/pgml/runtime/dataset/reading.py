@@ -24,6 +24,8 @@ from pgml.runtime.dataset import built
 
 CHUNK = 8 << 20
 """Bytes of a table at most, if its rows are of about the same size."""
+STEP = 2 << 20
+"""The same for a Parquet file, which says its types itself: small, so that who takes the rows seldom waits."""
 BUFFER = 1 << 20
 """Bytes of a column of a Parquet file that are read at once."""
 MOST_ROWS = 65_536
@@ -94,7 +96,7 @@ class Reader:
             metadata = parquet.metadata
             groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
             size = sum(group.total_byte_size for group in groups)
-            rows = max(1, min(self.most_rows, MOST_ROWS, CHUNK * metadata.num_rows // max(1, size)))
+            rows = max(1, min(self.most_rows, MOST_ROWS, STEP * metadata.num_rows // max(1, size)))
             for batch in parquet.iter_batches(rows, columns=columns, use_threads=False):
                 yield pa.Table.from_batches([batch])
 

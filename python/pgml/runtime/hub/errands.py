@@ -22,6 +22,8 @@ from pgml.runtime.hub.settings import HubSettings
 COMMAND = (sys.executable, "-m", "pgml.runtime.hub.errand")
 MILLISECONDS_BETWEEN_LOOKS = 100
 SECONDS_OF_STANDBY = 600.0
+PIPE = 1 << 20
+"""Bytes: a process that reads data goes on while the one that takes it is busy."""
 
 Frame = tuple[dict[str, Any], bytes]
 Variables = dict[str, str]
@@ -39,7 +41,12 @@ class Errand:
         self.variables = settings.variables()
         _make_cache(settings)
         self._process = subprocess.Popen(
-            COMMAND, env=settings.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            COMMAND,
+            env=settings.environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            pipesize=PIPE,
         )
 
     @classmethod
