@@ -31,7 +31,7 @@ OPERATIONS = {
     "check_push": ("pgml.runtime.hub.check_push", "ask whether the model can be pushed"),
 }
 """Modules, and what completes "could not …"."""
-PRELOADED = ("pgml.runtime.hub.models", "datasets")
+PRELOADED = ("pgml.runtime.hub.models", "pgml.runtime.dataset.load")
 """Imported while nothing is asked yet; what takes longest last."""
 LIBRARIES = ("huggingface_hub", "datasets")
 SECONDS_BETWEEN_PROGRESS = 1.0
