@@ -2,6 +2,7 @@
 //! log holds them. A secret belongs to a role, of which only that role itself makes use.
 
 use crate::error::{Error, OrReport, Result};
+use crate::wait;
 use pgml_core::lock::FileLock;
 use pgml_core::paths;
 use pgml_core::redact::remember;
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The file of one role. Its number may become another's once the role is dropped, so its name counts too.
 #[derive(Serialize, Deserialize, Default)]
@@ -65,16 +66,8 @@ fn make_directory() -> Result<()> {
 
 fn lock() -> Result<FileLock> {
     let path = PathBuf::from(paths::SECRETS).join("lock");
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        match FileLock::try_acquire(&path).map_err(|e| Error::io("lock the secrets", &e))? {
-            Some(lock) => return Ok(lock),
-            None if Instant::now() > deadline => {
-                return Err(Error::new(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, "the secrets are locked"));
-            }
-            None => crate::wait::pause(Duration::from_millis(10)),
-        }
-    }
+    let lock = wait::file_lock(&path, Duration::from_secs(10)).map_err(|e| Error::io("lock the secrets", &e))?;
+    lock.ok_or_else(|| Error::new(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, "the secrets are locked"))
 }
 
 fn role() -> (pg_sys::Oid, String) {

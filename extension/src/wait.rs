@@ -2,11 +2,13 @@
 
 use crate::error::{Error, Result};
 use pgml_core::frames::{Frame, FrameReader, head};
+use pgml_core::lock::FileLock;
 use pgrx::pg_sys;
 use serde_json::Value;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// What to wait for on a descriptor.
@@ -45,6 +47,18 @@ fn latch_or(fd: i32, wanted: u32, timeout: Option<Duration>) {
         }
     }
     pgrx::check_for_interrupts!();
+}
+
+/// Waits for a lock on a file; `None` when another process still has it after that time.
+pub fn file_lock(path: &Path, timeout: Duration) -> std::io::Result<Option<FileLock>> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let lock = FileLock::try_acquire(path)?;
+        if lock.is_some() || Instant::now() > deadline {
+            return Ok(lock);
+        }
+        pause(Duration::from_millis(20));
+    }
 }
 
 /// Waits until one of the descriptors is readable, the timeout passes or the latch is set.

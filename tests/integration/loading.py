@@ -60,6 +60,13 @@ def load_refusal(connection: psycopg.Connection, source: str, frames: list[dict[
     return refusal(connection, CALL, source, Jsonb({"frames": frames, **kwargs}))
 
 
+def tables(connection: psycopg.Connection) -> set[str]:
+    """The tables that are not the extension's."""
+    query = "SELECT oid::regclass::text FROM pg_class WHERE oid >= 16384 AND relkind = 'r' AND oid NOT IN "
+    query += "(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass AND deptype = 'e')"
+    return {name for (name,) in connection.execute(query)}
+
+
 @contextmanager
 def loading(
     connection: psycopg.Connection, source: str, frames: list[dict[str, Any]], **kwargs: Any

@@ -14,9 +14,10 @@ from tests.integration.loading import (
     load_refusal,
     numbers,
     rows,
+    tables,
 )
 
-EXISTS, NO_PRIVILEGE, BAD_ARGUMENT, NO_COLUMN = "42P07", "42501", "22023", "42703"
+BAD_ARGUMENT = "22023"
 
 
 @pytest.fixture
@@ -28,12 +29,6 @@ def database(told_database):
 def connection(database):
     with database.connect() as connection:
         yield connection
-
-
-def tables(connection):
-    query = "SELECT oid::regclass::text FROM pg_class WHERE oid >= 16384 AND relkind = 'r' AND oid NOT IN "
-    query += "(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass AND deptype = 'e')"
-    return {name for (name,) in connection.execute(query)}
 
 
 @pytest.mark.parametrize(

@@ -126,10 +126,11 @@ impl Request {
         let token = hub::take_token(&mut task, &TOKENS).or(hub::take_token(&mut args, &TOKENS));
         let mut task = object("task", task)?;
         let args = object("args", args)?;
-        let hub = token.clone().map(|token| hub::settings(Some(token))).transpose()?;
+        let hub = token.map(|token| hub::settings(Some(token))).transpose()?;
+        let settings = || hub.clone().map_or_else(|| hub::settings(None), Ok);
         let model = match task.remove("model") {
             Some(Value::String(name)) => {
-                Some(models::resolve(&name, task.get("revision").and_then(Value::as_str), token)?)
+                Some(models::resolve(&name, task.get("revision").and_then(Value::as_str), settings)?)
             }
             Some(_) => return Err(Error::invalid("\"model\" in argument \"task\" must be a text")),
             None => None,

@@ -141,11 +141,7 @@ fn run(mut arguments: Arguments) -> Result<(JobSpec, End)> {
 /// The model to start from; hyperparams may name its revision.
 fn base(name: &str, arguments: &Arguments, hub: &Value) -> Result<Model> {
     let revision = arguments.hyperparams.get("revision").and_then(Value::as_str);
-    match models::resolve(name, revision, None)? {
-        // With the tokens of the call.
-        Model::Hub { name, revision, .. } => Ok(Model::Hub { name, revision, hub: hub.clone() }),
-        found => Ok(found),
-    }
+    models::resolve(name, revision, || Ok(hub.clone()))
 }
 
 /// A `tune` without a relation repeats the project's last job: its rows, label and hyperparams; one without a model, its base.

@@ -53,8 +53,9 @@ impl Model {
 /// Between the name of a repository and its revision: `org/name@v1`.
 const AT: char = '@';
 
-/// Finds the model of a name: project, `pgml:<id>`, directory, repository of the Hub; in this order. `token` is that of the call.
-pub fn resolve(name: &str, revision: Option<&str>, token: Option<String>) -> Result<Model> {
+/// Finds the model of a name: project, `pgml:<id>`, directory, repository of the Hub; in this order. `hub` gives what the
+/// request may do there, for a repository only.
+pub fn resolve(name: &str, revision: Option<&str>, hub: impl FnOnce() -> Result<Value>) -> Result<Model> {
     if let Some(model) = catalog::deployed_model(name)? {
         return Ok(Model::Stored(model));
     }
@@ -64,21 +65,22 @@ pub fn resolve(name: &str, revision: Option<&str>, token: Option<String>) -> Res
     if let Some(id) = name.strip_prefix("pgml:") {
         return stored_by_id(name, id);
     }
-    match directory(name)? {
-        Some(model) => Ok(model),
-        None => repository(name, revision, || hub::settings(token)),
-    }
+    outside_the_registry(name, revision, hub)
 }
 
 /// Finds the base of an adapter by the name that `Model::name` gave it. Never a project: what it has deployed may change.
 /// `hub` is what the request may do on the Hub.
 pub fn resolve_base(name: &str, revision: Option<&str>, hub: Option<&Value>) -> Result<Model> {
-    if let Some(id) = name.strip_prefix("pgml:") {
-        return stored_by_id(name, id);
+    match name.strip_prefix("pgml:") {
+        Some(id) => stored_by_id(name, id),
+        None => outside_the_registry(name, revision, || hub.cloned().map_or_else(|| hub::settings(None), Ok)),
     }
+}
+
+fn outside_the_registry(name: &str, revision: Option<&str>, hub: impl FnOnce() -> Result<Value>) -> Result<Model> {
     match directory(name)? {
         Some(model) => Ok(model),
-        None => repository(name, revision, || hub.map_or_else(|| hub::settings(None), |hub| Ok(hub.clone()))),
+        None => repository(name, revision, hub),
     }
 }
 

@@ -63,16 +63,8 @@ fn follow(orders: &str) -> Result<()> {
 
 // The backend holds the lock until the worker has started.
 fn lock(files: &JobFiles) -> Result<FileLock> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        match FileLock::try_acquire(&files.lock()).map_err(|e| Error::io("lock the job", &e))? {
-            Some(lock) => return Ok(lock),
-            None if Instant::now() > deadline => {
-                return Err(Error::new(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, "another worker has the job"));
-            }
-            None => wait::pause(Duration::from_millis(20)),
-        }
-    }
+    let lock = wait::file_lock(&files.lock(), Duration::from_secs(10)).map_err(|e| Error::io("lock the job", &e))?;
+    lock.ok_or_else(|| Error::new(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, "another worker has the job"))
 }
 
 /// Connects to the job's database as its session's user, and acts as the user who called.
@@ -142,7 +134,7 @@ impl Job {
         let led = transaction::catch(AssertUnwindSafe(|| self.lead()));
         let outcome = match led {
             Ok(outcome) => outcome,
-            Err(error) if self.recorder.succeeded().is_some() => {
+            Err(error) if self.recorder.success().is_some() => {
                 transaction::roll_back();
                 self.ended_by(Outcome::Failed(error))
             }
@@ -230,11 +222,11 @@ impl Job {
 
     /// What ends a job whose model is recorded ends its push only.
     fn ended_by(&mut self, outcome: Outcome) -> Outcome {
-        let Some(metrics) = self.recorder.succeeded().cloned() else { return outcome };
+        let Some(success) = self.recorder.success() else { return outcome };
         if let Some(error) = outcome.error() {
             self.not_pushed(&Error { detail: Some(error.sentence()), ..self.push_ended() });
         }
-        Outcome::Successful { metrics }
+        success
     }
 
     fn push_ended(&self) -> Error {
@@ -277,11 +269,11 @@ impl Job {
             "resumed" => self.recorder.resumed(header["step"].as_i64().unwrap_or_default())?,
             "pushed" => {
                 self.recorder.pushed(header["hub"].take())?;
-                return Ok(self.recorder.succeeded().map(|metrics| Outcome::Successful { metrics: metrics.clone() }));
+                return Ok(self.recorder.success());
             }
             "push_failed" => {
                 self.not_pushed(&Error::from_frame(&header["error"]));
-                return Ok(self.recorder.succeeded().map(|metrics| Outcome::Successful { metrics: metrics.clone() }));
+                return Ok(self.recorder.success());
             }
             "error" => return Ok(Some(Outcome::Failed(Error::from_frame(&header["error"])))),
             _ => {} // the hello, and what a newer trainer may say beside

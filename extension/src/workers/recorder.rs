@@ -152,9 +152,9 @@ impl Recorder {
         Ok(Outcome::Successful { metrics })
     }
 
-    /// The metrics of the model, once it is recorded as successful.
-    pub fn succeeded(&self) -> Option<&Value> {
-        self.succeeded.as_ref()
+    /// The outcome, once the model is recorded as successful: nothing that comes after changes it.
+    pub fn success(&self) -> Option<Outcome> {
+        self.succeeded.clone().map(|metrics| Outcome::Successful { metrics })
     }
 
     /// Records where the model was pushed, or why not.

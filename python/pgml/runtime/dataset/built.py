@@ -40,7 +40,7 @@ def tables(format_: str, location: str, options: dict[str, Any], token: str | bo
         elif format_ == "json" and builder.config.field is None:
             names = _without_arrays(names, Path(directory) / "part.jsonl", builder.config, downloads)
         files["files_iterables"] = [names]
-        for _, table in builder._generate_tables(**files):  # noqa: SLF001
+        for _, table in builder._generate_tables(**files):  # noqa: SLF001 theirs
             yield table
 
 

@@ -53,7 +53,7 @@ def elements(file: TextIO) -> Iterator[str]:
     text = file.read(READ)
     position = _blank(text) + 1
     while True:
-        position = SEPARATOR.match(text, position).end()  # type: ignore[union-attr]
+        position = SEPARATOR.match(text, position).end()  # type: ignore[union-attr]  # as below
         if text.startswith("]", position):
             return
         try:

@@ -153,7 +153,7 @@ def matching(pattern: str, names: list[str]) -> list[str]:
         if regular.match(name)
         and PurePosixPath(name).name not in ignored
         and not conventions._is_inside_unrequested_special_dir(name, pattern)  # noqa: SLF001 the library's own rule
-        and not conventions._is_unrequested_hidden_file_or_is_inside_unrequested_hidden_dir(name, pattern)  # noqa: SLF001
+        and not conventions._is_unrequested_hidden_file_or_is_inside_unrequested_hidden_dir(name, pattern)  # noqa: SLF001 the same
     ]
 
 
