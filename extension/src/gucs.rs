@@ -7,6 +7,7 @@ pub use hub::*;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::{PostgresGucEnum, pg_sys};
 use std::ffi::{CStr, CString};
+use std::path::Path;
 
 /// What becomes of a job whose caller is gone.
 #[derive(PostgresGucEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,6 +18,19 @@ pub enum OnDisconnect {
     Cancel,
 }
 
+/// Where Python runs.
+#[derive(PostgresGucEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    #[name = c"shared"]
+    Shared,
+    #[name = c"embedded"]
+    Embedded,
+}
+
+/// Default shared: a fault of Python's ends a process beside the server, not the server.
+static RUNTIME: GucSetting<Mode> = GucSetting::<Mode>::new(Mode::Shared);
+/// Default: the virtual environment of `pgml.python`.
+static VENV: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 /// Default: where `make install` puts the virtual environment.
 static PYTHON: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"/opt/pgml/bin/python"));
 /// Default none: no file of the server can be read until an administrator names a directory.
@@ -51,6 +65,14 @@ pub fn init() {
         GucContext::Userset,
         GucFlags::empty(),
     );
+    GucRegistry::define_enum_guc(
+        c"pgml.runtime",
+        c"Where the Python of pgml runs.",
+        c"shared: in processes beside the server. embedded: in the session's own process, by PL/Python (extension plpython3u) and in the caller's transaction; for servers that may start no process.",
+        &RUNTIME,
+        GucContext::Suset,
+        GucFlags::empty(),
+    );
     GucRegistry::define_int_guc(
         c"pgml.full_tuning_limit",
         c"Parameters, in millions, above which a model is tuned with LoRA unless hyperparams say otherwise.",
@@ -72,6 +94,14 @@ fn define_strings() {
         c"An absolute path, as a rule below a virtual environment in which pgml[runtime] is installed. The operating system user of the server must be able to run it.",
         &PYTHON,
         GucContext::Sighup,
+        GucFlags::empty(),
+    );
+    GucRegistry::define_string_guc(
+        c"pgml.venv",
+        c"The virtual environment that PL/Python uses when pgml.runtime is embedded.",
+        c"An absolute path. Its Python must be of the version that PL/Python was built with. Empty: the virtual environment of pgml.python.",
+        &VENV,
+        GucContext::Suset,
         GucFlags::empty(),
     );
     GucRegistry::define_string_guc(
@@ -152,6 +182,17 @@ pub fn python() -> String {
     text(&PYTHON)
 }
 
+pub fn is_embedded() -> bool {
+    RUNTIME.get() == Mode::Embedded
+}
+
+/// The virtual environment for PL/Python.
+pub fn venv() -> String {
+    let named = text(&VENV);
+    let of_python = || Path::new(&python()).ancestors().nth(2).unwrap_or(Path::new("")).to_string_lossy().into_owned();
+    if named.is_empty() { of_python() } else { named }
+}
+
 /// The allowed directories, in the order they are searched.
 pub fn model_directories() -> Vec<String> {
     list(&MODEL_DIRECTORIES)
@@ -182,14 +223,23 @@ pub fn runtime_start_timeout() -> std::time::Duration {
     std::time::Duration::from_secs(RUNTIME_START_TIMEOUT.get().max(0) as u64)
 }
 
+/// Bytes that loaded models may take; 0 is no limit.
+pub fn model_memory_limit() -> i64 {
+    i64::from(MODEL_MEMORY_LIMIT.get()) << 20
+}
+
+/// Bytes of disk that unpacked models may take; 0 is no limit.
+pub fn model_cache_limit() -> i64 {
+    i64::from(MODEL_CACHE_LIMIT.get()) << 20
+}
+
 /// Arguments of the server process; when they change, it is started anew.
 pub fn server_arguments() -> Vec<String> {
-    let bytes = |megabytes: i32| (i64::from(megabytes) << 20).to_string();
     let pairs = [
         ("--socket", pgml_core::paths::SOCKET.to_string()),
         ("--cache", pgml_core::paths::CACHE.to_string()),
-        ("--memory-limit", bytes(MODEL_MEMORY_LIMIT.get())),
-        ("--cache-limit", bytes(MODEL_CACHE_LIMIT.get())),
+        ("--memory-limit", model_memory_limit().to_string()),
+        ("--cache-limit", model_cache_limit().to_string()),
         ("--threads", runtime_threads().to_string()),
     ];
     let options = pairs.into_iter().flat_map(|(name, value)| [name.to_string(), value]);

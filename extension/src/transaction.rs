@@ -1,4 +1,6 @@
 //! Transactions of a background worker: an error ends the transaction, not the worker.
+//!
+//! In a backend the transaction is the caller's. What these do with transactions they do in workers only.
 
 use crate::error::{Error, Result};
 use pgrx::PgTryBuilder;
@@ -16,8 +18,17 @@ pub fn run<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     .inspect_err(|_| roll_back())
 }
 
+// The caller of a backend's function has opened its transaction, and ends it.
+fn is_callers() -> bool {
+    // SAFETY: set once in a worker, before any code of ours runs.
+    unsafe { pg_sys::MyBgworkerEntry.is_null() }
+}
+
 /// Opens a transaction that `commit` or `roll_back` ends.
 pub fn begin() {
+    if is_callers() {
+        return;
+    }
     // SAFETY: the worker is connected to its database and in no transaction.
     unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();
@@ -28,6 +39,9 @@ pub fn begin() {
 
 /// Commits what `begin` opened.
 pub fn commit() {
+    if is_callers() {
+        return;
+    }
     // SAFETY: pairs with `begin`.
     unsafe {
         pg_sys::PopActiveSnapshot();
@@ -37,6 +51,9 @@ pub fn commit() {
 
 /// Rolls back, wherever in the transaction the error came from; does nothing outside of one.
 pub fn roll_back() {
+    if is_callers() {
+        return;
+    }
     // SAFETY: AbortCurrentTransaction is what PostgreSQL's own main loop calls after an error, in any state.
     unsafe { pg_sys::AbortCurrentTransaction() };
 }

@@ -1,6 +1,7 @@
 //! Waiting that hears PostgreSQL: a cancel, a timeout or a termination ends it at once, by unwinding through the caller.
 
 use crate::error::{Error, Result};
+use crate::runtime::embedded;
 use pgml_core::frames::{Frame, FrameReader, head};
 use pgml_core::lock::FileLock;
 use pgrx::pg_sys;
@@ -33,6 +34,12 @@ pub fn pause(timeout: Duration) {
 }
 
 fn latch_or(fd: i32, wanted: u32, timeout: Option<Duration>) {
+    if embedded::is_started() {
+        // Shorter than asked for: who waits looks, and waits again.
+        embedded::wait(fd, wanted == pg_sys::WL_SOCKET_WRITEABLE, timeout);
+        pgrx::check_for_interrupts!();
+        return;
+    }
     let flags = pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH | wanted;
     let (flags, milliseconds) = match timeout {
         Some(t) => (flags | pg_sys::WL_TIMEOUT, t.as_millis().min(i64::MAX as u128) as i64),

@@ -11,7 +11,7 @@ from pgml.runtime.frames import read_frame
 
 
 def run(script, **options):
-    command = [sys.executable, "-c", f"from pgml.runtime.tuning.channel import Channel\n{script}"]
+    command = [sys.executable, "-c", f"from pgml.runtime.tuning.channel import StandardOutput\n{script}"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 
@@ -25,7 +25,7 @@ def frames_of(data):
 def test_what_is_printed_goes_to_standard_error():
     script = (
         "import os, subprocess\n"
-        "channel = Channel()\n"
+        "channel = StandardOutput()\n"
         "print('from Python', flush=True)\n"
         "os.write(1, b'from C')\n"
         "subprocess.run(['echo', 'from a child'])\n"
@@ -39,14 +39,14 @@ def test_what_is_printed_goes_to_standard_error():
 
 
 def test_progress_is_sent_once_a_second_at_most():
-    script = "channel = Channel()\nfor step in range(1000):\n    channel.progress(step, 1000)"
+    script = "channel = StandardOutput()\nfor step in range(1000):\n    channel.progress(step, 1000)"
     output, _ = run(script).communicate(timeout=30)
     assert [header.get("step") for header, _ in frames_of(output)][1] == 0
     assert len(frames_of(output)) == 2
 
 
 def test_a_signal_never_cuts_a_frame_in_two():
-    script = "channel = Channel()\nwhile True:\n    channel.send('file', bytes(3 << 20))"
+    script = "channel = StandardOutput()\nwhile True:\n    channel.send('file', bytes(3 << 20))"
     process = run(script)
     data = process.stdout.read(10 << 20)  # the pipe is full now, and a frame half written
     process.send_signal(signal.SIGTERM)
@@ -60,7 +60,7 @@ def test_a_signal_never_cuts_a_frame_in_two():
 def test_a_signal_ends_it_wherever_it_is_even_where_exceptions_are_lost():
     script = (
         "import os, signal\n"
-        "channel = Channel()\n"
+        "channel = StandardOutput()\n"
         "class Swallows:\n"
         "    def __del__(self):\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"

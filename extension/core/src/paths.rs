@@ -13,6 +13,8 @@ pub const RUNTIME_STATE: &str = "pgml/runtime.json";
 pub const RESTART_REQUEST: &str = "pgml/restart";
 pub const CACHE: &str = "pgml/cache";
 pub const JOBS: &str = "pgml/jobs";
+/// Models that backends in embedded mode have unpacked, a directory for each.
+pub const EMBEDDED: &str = "pgml/embedded";
 /// What roles gave to `pgml.set_secret`, a file for each role; mode 0700.
 pub const SECRETS: &str = "pgml/secrets";
 /// How far the loads of data sets are that run now, a file for each backend.

@@ -2,12 +2,14 @@
 
 use crate::catalog;
 use crate::error::{Error, OrReport, Result};
+use crate::gucs;
 use crate::runtime::{client, startup};
 use crate::workers::attend::interrupt;
 use crate::workers::directory::files_of;
 use pgml_core::lock::FileLock;
 use pgml_core::paths;
 use pgrx::JsonB;
+use pgrx::PgSqlErrorCode;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
@@ -45,6 +47,9 @@ fn runtime_status() -> Status {
         _ => "stopped",
     };
     let status = server_status().unwrap_or_default();
+    if gucs::is_embedded() {
+        return embedded_status(status);
+    }
     let live = state.as_ref().filter(|_| alive);
     TableIterator::once((
         phase.to_string(),
@@ -55,6 +60,24 @@ fn runtime_status() -> Status {
         state.as_ref().map(|s| s.starts as i64),
         state.as_ref().and_then(|s| s.last_exit.clone()),
         state.as_ref().and_then(|s| s.last_words.clone()),
+        status["device"].as_str().map(str::to_string),
+        status["memory_bytes"].as_i64(),
+        status.get("packages").cloned().map(JsonB),
+    ))
+}
+
+// Of this session: it has no supervisor, and no history.
+fn embedded_status(status: Value) -> Status {
+    let phase = if status.is_null() { "stopped" } else { "embedded" };
+    TableIterator::once((
+        phase.to_string(),
+        status["pid"].as_i64().and_then(|pid| pid.try_into().ok()),
+        None,
+        Some(gucs::venv()),
+        None,
+        None,
+        None,
+        None,
         status["device"].as_str().map(str::to_string),
         status["memory_bytes"].as_i64(),
         status.get("packages").cloned().map(JsonB),
@@ -89,6 +112,12 @@ fn restart_runtime() -> bool {
 }
 
 fn restart() -> Result<()> {
+    if gucs::is_embedded() {
+        let message = "the runtime of embedded mode cannot be restarted";
+        return Err(Error::new(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, message)
+            .detail("It is a part of this session's process.")
+            .hint("Open a new connection."));
+    }
     if startup::supervisor_is_alive() {
         let starts = startup::state().map_or(0, |s| s.starts);
         std::fs::write(paths::RESTART_REQUEST, b"").map_err(|e| Error::io("ask for a restart", &e))?;

@@ -5,6 +5,7 @@ use crate::catalog;
 use crate::error::{Error, OrReport, Result};
 use crate::workers::attend::{self, End};
 use crate::workers::directory::{JobDirectory, files_of};
+use crate::workers::in_process;
 use crate::workers::kept;
 use crate::workers::spec::JobSpec;
 use crate::{gucs, hub};
@@ -25,6 +26,9 @@ fn job_is_resumable(model_id: i64) -> bool {
 }
 
 fn go_on(model_id: i64, wait: bool) -> Result<(JobSpec, End)> {
+    if gucs::is_embedded() {
+        return Err(in_process::needs_shared("pgml.resume cannot be used in embedded mode"));
+    }
     check_status(model_id)?;
     let mut directory = JobDirectory::reopen(model_id)?.ok_or_else(|| nothing_left(model_id))?;
     if !kept::has_checkpoint(&directory.files) {

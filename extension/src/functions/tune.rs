@@ -10,6 +10,7 @@ use crate::runtime::client;
 use crate::runtime::models::{self, Model};
 use crate::workers::attend::{self, End};
 use crate::workers::directory::JobDirectory;
+use crate::workers::in_process;
 use crate::workers::spec::{self, JobSpec};
 use pgml_core::redact::redact;
 use pgrx::JsonB;
@@ -114,6 +115,9 @@ fn registry_task(task: &str) -> String {
 }
 
 fn run(mut arguments: Arguments) -> Result<(JobSpec, End)> {
+    if gucs::is_embedded() && !arguments.wait {
+        return Err(in_process::needs_shared("pgml.tune cannot go on after its statement in embedded mode"));
+    }
     let project = catalog::project(&arguments.project)?;
     fill_from_project(&mut arguments, project.as_ref())?;
     let relation_name = arguments.relation.clone().ok_or_else(no_relation)?;
@@ -134,7 +138,11 @@ fn run(mut arguments: Arguments) -> Result<(JobSpec, End)> {
     let spec = describe(arguments, relation_name, model, plan, analysis, directory.model_id);
     spec.write(&directory.files)?;
     let hub = (!spec.plan["push"].is_null()).then_some(hub);
-    let end = attend::run("run", &spec, &mut directory, hub.as_ref())?;
+    let end = if gucs::is_embedded() {
+        in_process::run(&spec, &directory, hub.as_ref())?
+    } else {
+        attend::run("run", &spec, &mut directory, hub.as_ref())?
+    };
     Ok((spec, end))
 }
 

@@ -5,13 +5,15 @@ use super::models::{self, Model};
 use super::startup;
 use crate::catalog;
 use crate::error::{self, Error, Result};
+use crate::gucs;
 use crate::wait::{Channel, Filled};
 use pgml_core::frames::Frame;
 use serde_json::{Value, json};
 use std::cell::RefCell;
 
 thread_local! {
-    static IDLE: RefCell<Option<Channel>> = const { RefCell::new(None) };
+    /// A connection, and whether it is to the runtime of this session.
+    static IDLE: RefCell<Option<(Channel, bool)>> = const { RefCell::new(None) };
 }
 
 /// Sends a request and waits for its answer. `model` is put into the header.
@@ -37,8 +39,8 @@ pub fn ask_if_running(header: &Value) -> Option<Frame> {
 
 // A server process that was restarted since has closed the connection.
 fn idle_connection() -> Option<Channel> {
-    let mut channel = IDLE.with(|idle| idle.take())?;
-    matches!(channel.fill(), Ok(Filled::Nothing)).then_some(channel)
+    let (mut channel, embedded) = IDLE.with(|idle| idle.take())?;
+    (embedded == gucs::is_embedded() && matches!(channel.fill(), Ok(Filled::Nothing))).then_some(channel)
 }
 
 /// A request that the server process is answering. Dropping it closes the connection, which cancels the request.
@@ -86,7 +88,7 @@ impl Request {
 
     /// Keeps the connection for the next request. Only after the last frame of the answer.
     fn finish(self) {
-        IDLE.with(|idle| idle.replace(Some(self.channel)));
+        IDLE.with(|idle| idle.replace(Some((self.channel, gucs::is_embedded()))));
     }
 
     // The base of an adapter: found as the caller, who may use it or not.

@@ -2,5 +2,6 @@
 
 pub mod client;
 pub mod dataset;
+pub mod embedded;
 pub mod models;
 pub mod startup;

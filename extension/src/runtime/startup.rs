@@ -1,5 +1,6 @@
 //! A connection to the server process, which is started on first use.
 
+use super::embedded;
 use crate::error::{Error, Result};
 use crate::wait::{self, Channel};
 use crate::workers::report::install_hint;
@@ -20,6 +21,10 @@ const AFTER_LAUNCH: Duration = Duration::from_millis(100);
 /// Connects, starting supervisor and server process if need be, and waits for the server's hello.
 pub fn connect() -> Result<Channel> {
     let deadline = Instant::now() + gucs::runtime_start_timeout();
+    if gucs::is_embedded() {
+        let mut channel = embedded::connect()?;
+        return if receive_hello(&mut channel, deadline)? { Ok(channel) } else { Err(not_in_time()) };
+    }
     loop {
         if let Some(channel) = try_connect(deadline)? {
             return Ok(channel);
@@ -39,6 +44,9 @@ pub fn connect() -> Result<Channel> {
 
 /// Connects when the server process listens; never starts it.
 pub fn connect_if_running() -> Option<Channel> {
+    if gucs::is_embedded() {
+        return embedded::is_started().then(connect)?.ok();
+    }
     let stream = UnixStream::connect(paths::SOCKET).ok()?;
     let mut channel = Channel::new(stream).ok()?;
     receive_hello(&mut channel, Instant::now() + Duration::from_secs(1)).ok()?.then_some(channel)
@@ -53,6 +61,9 @@ fn try_connect(deadline: Instant) -> Result<Option<Channel>> {
 // `false`: the server ended before it was ready, or the deadline passed.
 fn receive_hello(channel: &mut Channel, deadline: Instant) -> Result<bool> {
     let Some(hello) = channel.receive(Some(deadline))? else { return Ok(false) };
+    if let Some(error) = hello.header.get("error") {
+        return Err(Error::from_frame(error));
+    }
     match hello.header.get("protocol").and_then(|p| p.as_u64()) {
         Some(PROTOCOL) => Ok(true),
         other => Err(Error::protocol(format!("The extension speaks protocol {PROTOCOL}, the runtime {other:?}."))),

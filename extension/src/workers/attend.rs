@@ -53,6 +53,17 @@ fn ended_silently() -> Error {
         .hint("The server log has the reason. SELECT * FROM pgml.jobs; tells how the job stands.")
 }
 
+/// Shows the user what a job says on its way.
+pub fn show(header: &Value) {
+    let message = header["message"].as_str().unwrap_or_default();
+    match header["event"].as_str().unwrap_or_default() {
+        "notice" => error::notice(message),
+        "info" => Error::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message).emit(PgLogLevel::INFO),
+        "warning" => Error::from_frame(&header["error"]).emit(PgLogLevel::WARNING),
+        _ => {}
+    }
+}
+
 /// While it lives, the statement waits. An error that unwinds through it, such as a cancel, stops the job.
 struct Attendance {
     channel: Channel,
@@ -68,11 +79,7 @@ impl Attendance {
                 self.cancel_on_drop = false;
                 return Err(ended_silently());
             };
-            let message = frame.header["message"].as_str().unwrap_or_default();
             match frame.header["event"].as_str().unwrap_or_default() {
-                "notice" => error::notice(message),
-                "info" => Error::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message).emit(PgLogLevel::INFO),
-                "warning" => Error::from_frame(&frame.header["error"]).emit(PgLogLevel::WARNING),
                 "recorded" if !to_the_end => return Ok(Self::end(&frame.header)),
                 "end" => {
                     self.cancel_on_drop = false;
@@ -81,7 +88,7 @@ impl Attendance {
                         error => Err(Error::from_frame(error)),
                     };
                 }
-                _ => {}
+                _ => show(&frame.header),
             }
         }
     }

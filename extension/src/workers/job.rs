@@ -3,10 +3,11 @@
 //! It works in short transactions of its own, so that every session sees how the job stands, and so that the caller's
 //! transaction, which may end in any way, takes nothing with it.
 
+use super::account::Account;
 use super::recorder::{Outcome, Recorder};
 use super::spec::JobSpec;
 use super::trainer::{Event, Trainer};
-use super::{kept, progress, report, signals};
+use super::{kept, report, signals};
 use crate::error::{Error, Result};
 use crate::wait::{self, Channel, Filled, Readiness};
 use crate::{catalog, gucs, transaction};
@@ -110,22 +111,33 @@ impl Stop {
 }
 
 struct Job {
-    spec: JobSpec,
+    account: Account,
     files: JobFiles,
-    recorder: Recorder,
-    /// The waiting backend, as long as it waits.
-    caller: Option<Channel>,
+    caller: Caller,
     /// What the job may do on the Hub, once the caller has told.
     hub: Option<Value>,
     resume: bool,
-    /// When the first step began.
-    stepping_since: Option<Instant>,
+}
+
+/// The waiting backend, as long as it waits.
+struct Caller(Option<Channel>);
+
+impl Caller {
+    /// Tells it something. One that does not read holds up nothing: it misses lines, but not the end.
+    fn tell(&mut self, frame: &Value) {
+        if let Some(caller) = &mut self.0
+            && (caller.pending() < MOST_PENDING || frame["event"] == "end")
+        {
+            // That it is gone is found out by reading: the last thing it said may be a cancel.
+            let _ = caller.post(frame);
+        }
+    }
 }
 
 impl Job {
     fn new(spec: JobSpec, files: JobFiles, resume: bool) -> Self {
         let caller = UnixStream::connect(files.socket()).ok().and_then(|stream| Channel::new(stream).ok());
-        Self { recorder: Recorder::new(&spec), spec, files, caller, hub: None, resume, stepping_since: None }
+        Self { account: Account::new(spec), files, caller: Caller(caller), hub: None, resume }
     }
 
     /// Whether it was successful.
@@ -134,7 +146,7 @@ impl Job {
         let led = transaction::catch(AssertUnwindSafe(|| self.lead()));
         let outcome = match led {
             Ok(outcome) => outcome,
-            Err(error) if self.recorder.success().is_some() => {
+            Err(error) if self.account.recorder.success().is_some() => {
                 transaction::roll_back();
                 self.ended_by(Outcome::Failed(error))
             }
@@ -143,9 +155,9 @@ impl Job {
             }
             Err(error) => Outcome::Failed(error),
         };
-        self.recorder.end(&outcome);
-        let end = self.recorder.end_frame(&outcome);
-        self.tell(&end);
+        self.account.recorder.end(&outcome);
+        let end = self.account.recorder.end_frame(&outcome);
+        self.caller.tell(&end);
         self.wait_for_caller();
         matches!(outcome, Outcome::Successful { .. })
     }
@@ -154,11 +166,12 @@ impl Job {
     fn lead(&mut self) -> Result<Outcome> {
         let mut slot = free_slot()?;
         if self.resume {
-            self.recorder.begin_again(slot.is_some())?
+            self.account.recorder.begin_again(slot.is_some())?
         } else {
-            self.recorder.begin(slot.is_some())?
+            self.account.recorder.begin(slot.is_some())?
         }
-        self.tell(&json!({"event": "recorded", "status": if slot.is_some() { "in_progress" } else { "queued" }}));
+        self.caller
+            .tell(&json!({"event": "recorded", "status": if slot.is_some() { "in_progress" } else { "queued" }}));
         if slot.is_none() {
             let running = gucs::max_jobs();
             self.notice(&format!("the job is queued: {running} other job(s) are running (pgml.max_jobs)"));
@@ -170,7 +183,7 @@ impl Job {
             wait::pause(TICK);
             slot = free_slot()?;
         }
-        self.recorder.start()?;
+        self.account.recorder.start()?;
         if let Some(stop) = self.wait_for_hub() {
             return Ok(stop.outcome());
         }
@@ -178,14 +191,10 @@ impl Job {
         self.accompany(trainer)
     }
 
-    fn pushes(&self) -> bool {
-        !self.spec.plan["push"].is_null()
-    }
-
     // Sent as soon as the caller heard from us; one that is gone cannot, and the push does without a token.
     fn wait_for_hub(&mut self) -> Option<Stop> {
         let deadline = Instant::now() + Duration::from_secs(5);
-        while self.pushes() && self.hub.is_none() && self.caller.is_some() && Instant::now() < deadline {
+        while self.account.pushes() && self.hub.is_none() && self.caller.0.is_some() && Instant::now() < deadline {
             if let Some(stop) = self.must_stop() {
                 return Some(stop);
             }
@@ -202,17 +211,19 @@ impl Job {
                 return Ok(self.ended_by(stop.outcome()));
             }
             for line in trainer.log_lines() {
-                report::log_line(&format!("pgml job {}", self.spec.model_id), &line);
+                report::log_line(&format!("pgml job {}", self.account.spec.model_id), &line);
             }
             match trainer.next_event()? {
                 Some(Event::Frame(frame)) => {
-                    if let Some(outcome) = self.handle(frame.header, &frame.payload)? {
+                    if let Some(outcome) =
+                        self.account.handle(frame.header, &frame.payload, &mut |frame| self.caller.tell(frame))?
+                    {
                         return Ok(outcome);
                     }
                 }
                 Some(Event::Ended(error)) => return Ok(self.ended_by(Outcome::Failed(error))),
                 None => {
-                    let caller = self.caller.as_ref().map(Channel::fd);
+                    let caller = self.caller.0.as_ref().map(Channel::fd);
                     let descriptors: Vec<i32> = trainer.descriptors().into_iter().chain(caller).collect();
                     wait::any(&descriptors, TICK);
                 }
@@ -220,84 +231,17 @@ impl Job {
         }
     }
 
-    /// What ends a job whose model is recorded ends its push only.
     fn ended_by(&mut self, outcome: Outcome) -> Outcome {
-        let Some(success) = self.recorder.success() else { return outcome };
-        if let Some(error) = outcome.error() {
-            self.not_pushed(&Error { detail: Some(error.sentence()), ..self.push_ended() });
-        }
-        success
-    }
-
-    fn push_ended(&self) -> Error {
-        Error::new(PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE, "the push to the Hub was ended before it was done").hint(
-            format!(
-                "SELECT * FROM pgml.push_to_hub({}, '{}'); pushes the model.",
-                self.spec.model_id,
-                self.spec.plan["push"]["repo_id"].as_str().unwrap_or_default()
-            ),
-        )
-    }
-
-    fn not_pushed(&mut self, error: &Error) {
-        let repository = self.spec.plan["push"]["repo_id"].clone();
-        let recorded = json!({"repo_id": repository, "error": error.sentence(), "sqlstate": error.sqlstate()});
-        if let Err(cause) = self.recorder.pushed(recorded) {
-            pgrx::log!("pgml job {}: {}", self.spec.model_id, cause.sentence());
-        }
-        self.tell(&json!({"event": "warning", "error": error.to_frame()}));
-    }
-
-    fn handle(&mut self, mut header: Value, payload: &[u8]) -> Result<Option<Outcome>> {
-        match header["event"].as_str().unwrap_or_default() {
-            "notice" => self.notice(header["message"].as_str().unwrap_or_default()),
-            "log" => {
-                let Value::Object(logs) = header["logs"].take() else { return Ok(None) };
-                let message = progress::describe(&logs, self.stepping_since.map(|t| t.elapsed()));
-                self.recorder.log(Value::Object(logs))?;
-                self.tell(&json!({"event": "info", "message": message}));
-            }
-            "progress" => {
-                self.stepping_since.get_or_insert_with(Instant::now);
-                self.recorder.progress(header["step"].as_i64(), header["max_steps"].as_i64())?;
-            }
-            "file" => self.recorder.part(&header, payload)?,
-            "done" => {
-                let outcome = self.recorder.succeed(header["metrics"].take())?;
-                return Ok(Some(outcome).filter(|_| !self.pushes()));
-            }
-            "resumed" => self.recorder.resumed(header["step"].as_i64().unwrap_or_default())?,
-            "pushed" => {
-                self.recorder.pushed(header["hub"].take())?;
-                return Ok(self.recorder.success());
-            }
-            "push_failed" => {
-                self.not_pushed(&Error::from_frame(&header["error"]));
-                return Ok(self.recorder.success());
-            }
-            "error" => return Ok(Some(Outcome::Failed(Error::from_frame(&header["error"])))),
-            _ => {} // the hello, and what a newer trainer may say beside
-        }
-        Ok(None)
+        self.account.ended_by(outcome, &mut |frame| self.caller.tell(frame))
     }
 
     fn notice(&mut self, message: &str) {
-        self.tell(&json!({"event": "notice", "message": message}));
-    }
-
-    /// Tells the waiting backend, if it still waits. One that does not read holds up nothing: it misses lines, but not the end.
-    fn tell(&mut self, frame: &Value) {
-        if let Some(caller) = &mut self.caller
-            && (caller.pending() < MOST_PENDING || frame["event"] == "end")
-        {
-            // That it is gone is found out by reading: the last thing it said may be a cancel.
-            let _ = caller.post(frame);
-        }
+        self.caller.tell(&json!({"event": "notice", "message": message}));
     }
 
     // The job is over and recorded; what is left to do is to be heard.
     fn wait_for_caller(&mut self) {
-        while let Some(caller) = self.caller.as_mut().filter(|c| c.pending() > 0) {
+        while let Some(caller) = self.caller.0.as_mut().filter(|c| c.pending() > 0) {
             if signals::must_end() || caller.flush().is_err() {
                 return;
             }
@@ -317,7 +261,7 @@ impl Job {
     }
 
     fn listen_to_caller(&mut self) -> Option<Stop> {
-        let caller = self.caller.as_mut()?;
+        let caller = self.caller.0.as_mut()?;
         let _ = caller.flush();
         let filled = caller.fill();
         // What it said before it closed counts.
@@ -329,15 +273,15 @@ impl Job {
                     self.hub = Some(hub);
                 }
                 Some("cancel") => {
-                    self.caller = None;
+                    self.caller.0 = None;
                     return Some(Stop::Cancelled("by the statement that started it"));
                 }
                 _ => {}
             }
         }
         if matches!(filled, Ok(Filled::Closed) | Err(_)) {
-            self.caller = None;
-            return (self.spec.wait && self.spec.cancel_on_disconnect)
+            self.caller.0 = None;
+            return (self.account.spec.wait && self.account.spec.cancel_on_disconnect)
                 .then_some(Stop::Cancelled("because its caller disconnected (pgml.on_disconnect)"));
         }
         None

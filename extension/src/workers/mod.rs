@@ -1,7 +1,9 @@
 //! Background workers: the supervisor of the server process, and one job worker per tuning job.
 
+pub mod account;
 pub mod attend;
 pub mod directory;
+pub mod in_process;
 pub mod job;
 pub mod kept;
 pub mod launch;

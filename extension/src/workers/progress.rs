@@ -23,6 +23,7 @@ const LONGEST_TEXT: usize = 60;
 /// What `elapsed` is measured from is the first step. `step 20/108, epoch 0.56: loss 1.02, learning_rate 4.1e-5 (0:00:41 left)`
 pub fn describe(logs: &Map<String, Value>, elapsed: Option<Duration>) -> String {
     let number = |key: &str| logs.get(key).and_then(Value::as_f64);
+    let push = logs.get("push").map(describe_push);
     let mut prefix = Vec::new();
     if let (Some(step), Some(max)) = (number("step"), number("max_steps")) {
         prefix.push(format!("step {step}/{max}"));
@@ -30,8 +31,9 @@ pub fn describe(logs: &Map<String, Value>, elapsed: Option<Duration>) -> String 
     if let Some(epoch) = number("epoch") {
         prefix.push(format!("epoch {}", short(epoch)));
     }
-    if let Some(push) = logs.get("push") {
-        return format!("{}: {}", prefix.join(", "), describe_push(push));
+    if let Some(push) = push {
+        // At the end of a training no step is known any more.
+        return if prefix.is_empty() { push } else { format!("{}: {push}", prefix.join(", ")) };
     }
     if let Some(sample) = logs.get("eval_samples").and_then(|samples| samples.get(0)) {
         return format!("{}: {}", prefix.join(", "), describe_sample(sample));

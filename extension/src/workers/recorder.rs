@@ -55,6 +55,11 @@ impl Recorder {
         recorder
     }
 
+    /// The project, once it is recorded.
+    pub fn project_id(&self) -> Option<i64> {
+        self.project_id
+    }
+
     /// Commits the rows of project, snapshot and model.
     pub fn begin(&mut self, has_slot: bool) -> Result<()> {
         let spec = &self.spec;

@@ -11,13 +11,15 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pgml.runtime import logs
+from pgml.runtime import frames, logs
 from pgml.runtime.environment import MISSING_PACKAGE, install_hint, prepare_environment, share_processors
 from pgml.runtime.errors import as_fault
-from pgml.runtime.tuning.channel import FAILED, Channel
+from pgml.runtime.redaction import remember
+from pgml.runtime.tuning.channel import FAILED, Channel, StandardOutput
 from pgml.runtime.tuning.resuming.beginning import begin, notes_of
 
 logger = logging.getLogger("pgml.runtime.train")
@@ -30,11 +32,13 @@ M_MMAP_MAX = -4
 def main(arguments: list[str]) -> int:
     """Run the job and return the process's exit status."""
     logs.setup()
-    channel = Channel()
+    channel = StandardOutput()
     try:
         job = Path(arguments[0])
+        request = read_request(job)
         _prepare_process(job)
-        tune(channel, job, resume="--resume" in arguments)
+        _keep_freed_memory(request["plan"]["task"])
+        tune(channel, job, request, _hub_of_standard_input, resume="--resume" in arguments)
     except ModuleNotFoundError as error:
         message = f"Python package {error.name} is missing from {sys.executable}"
         logger.error(message, extra={"hint": install_hint()})  # noqa: TRY400  no traceback wanted
@@ -47,9 +51,21 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def tune(channel: Channel, job: Path, *, resume: bool = False) -> None:
-    """The run, from top to bottom."""
-    request = json.loads((job / "job.json").read_text())
+def read_request(job: Path) -> dict[str, Any]:
+    """What a job is asked to do."""
+    request: dict[str, Any] = json.loads((job / "job.json").read_text())
+    return request
+
+
+def tune(
+    channel: Channel,
+    job: Path,
+    request: dict[str, Any],
+    read_hub: Callable[[], dict[str, Any] | None],
+    *,
+    resume: bool = False,
+) -> None:
+    """The run, from top to bottom. `read_hub` gives what a push needs to know of the Hub."""
     plan, analysis = request["plan"], request["analysis"]
     checkpoint = begin(channel, job, plan, analysis, resume=resume)
 
@@ -57,15 +73,11 @@ def tune(channel: Channel, job: Path, *, resume: bool = False) -> None:
     from transformers import set_seed  # noqa: PLC0415
 
     from pgml.runtime.tuning.artefacts import send_files  # noqa: PLC0415
-    from pgml.runtime.tuning.base_model import CAUSAL_TASKS  # noqa: PLC0415
     from pgml.runtime.tuning.examples.tokenised import count_rows, unusual_rows  # noqa: PLC0415
     from pgml.runtime.tuning.fit import fit, peak_memory  # noqa: PLC0415
     from pgml.runtime.tuning.kinds import kind_of  # noqa: PLC0415
-    from pgml.runtime.tuning.pushes import Pushes, card_of, read_hub  # noqa: PLC0415
+    from pgml.runtime.tuning.pushes import Pushes, card_of  # noqa: PLC0415
 
-    if plan["task"] not in CAUSAL_TASKS:
-        # Packed batches are all of different sizes, and what is kept of one seldom fits the next.
-        _keep_freed_memory()
     kind = kind_of(job, plan, analysis)
     channel.notice("loading the base model")
     set_seed(plan["seed"])
@@ -96,6 +108,22 @@ def _device(trainer: Any) -> str:
     return "the CPU" if trainer.args.device.type == "cpu" else str(trainer.args.device)
 
 
+def read_hub(stream: frames.Reader) -> dict[str, Any] | None:
+    """What the other side says of the Hub, tokens included; None if it says nothing."""
+    frame = frames.read_frame(stream)
+    hub = frame[0].get("hub") if frame else None
+    if not isinstance(hub, dict):
+        return None
+    remember(hub.get("token"))
+    remember(hub.get("push_token"))
+    return hub
+
+
+def _hub_of_standard_input() -> dict[str, Any] | None:
+    with os.fdopen(0, "rb", buffering=0, closefd=False) as stream:
+        return read_hub(stream)
+
+
 def _prepare_process(job: Path) -> None:
     """Set what the libraries read from the environment when they are imported."""
     share_processors()
@@ -110,8 +138,12 @@ def _prepare_process(job: Path) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 
-def _keep_freed_memory() -> None:
+def _keep_freed_memory(task: str) -> None:
     """Have malloc keep what is freed: fresh pages for the tensors of each step are a fifth of the time on long text."""
+    from pgml.runtime.tuning.base_model import CAUSAL_TASKS  # noqa: PLC0415 a heavy import
+
+    if task in CAUSAL_TASKS:
+        return  # packed batches are all of different sizes, and what is kept of one seldom fits the next
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # another C library has none
         mallopt(M_MMAP_MAX, 0)

@@ -15,7 +15,8 @@ import signal
 import sys
 import threading
 import time
-from typing import Any, BinaryIO
+from collections.abc import Callable
+from typing import Any
 
 from pgml.runtime import frames, logs
 from pgml.runtime.environment import install_hint
@@ -41,7 +42,7 @@ PR_SET_PDEATHSIG = 1
 class Out:
     """The way out of an errand; any thread may use it."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: frames.Writer) -> None:
         self._stream = stream
         self._lock = threading.Lock()
         self._last_progress = -SECONDS_BETWEEN_PROGRESS
@@ -73,12 +74,17 @@ def main() -> int:
     logs.setup()
     out = Out(os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)  # whatever else is printed
+    work(os.fdopen(0, "rb", buffering=0), out, _preload)
+    return 0
+
+
+def work(stream: frames.Reader, out: Out, prepare: Callable[[], None] = lambda: None) -> None:
+    """Say hello, get ready, read what is asked, and answer."""
     out.send(frames.hello())
-    _preload()
-    frame = frames.read_frame(os.fdopen(0, "rb", buffering=0))
+    prepare()
+    frame = frames.read_frame(stream)
     if frame is not None:
         out.send(_answer(*frame, out))
-    return 0
 
 
 def _answer(request: dict[str, Any], payload: bytes, out: Out) -> dict[str, Any]:

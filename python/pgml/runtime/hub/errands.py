@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, Protocol, cast
 
 from pgml.runtime import frames
 from pgml.runtime.errors import INTERNAL_ERROR, IO_ERROR, OUT_OF_MEMORY, Cancelled, RuntimeFault, fault_of, last_line
@@ -34,20 +34,39 @@ def never() -> bool:
     return False
 
 
+class Worker(Protocol):
+    """Who runs an errand: a process, as a rule."""
+
+    stdin: IO[bytes] | None
+    stdout: IO[bytes] | None
+
+    def kill(self) -> None: ...
+
+    def wait(self) -> int: ...
+
+
+def _start_process(settings: HubSettings) -> Worker:
+    return subprocess.Popen(
+        COMMAND, env=settings.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, pipesize=PIPE
+    )
+
+
+_start: Callable[[HubSettings], Worker] = _start_process
+
+
+def start_with(start: Callable[[HubSettings], Worker]) -> None:
+    """From now on run errands otherwise: for a process that may start no other."""
+    global _start  # noqa: PLW0603 it holds for the whole process
+    _start = start
+
+
 class Errand:
     """One process that does one thing; ended with the context, whatever it is doing."""
 
     def __init__(self, settings: HubSettings) -> None:
         self.variables = settings.variables()
         _make_cache(settings)
-        self._process = subprocess.Popen(
-            COMMAND,
-            env=settings.environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            pipesize=PIPE,
-        )
+        self._process = _start(settings)
 
     @classmethod
     def start(cls, hub: dict[str, Any], request: dict[str, Any], payload: bytes = b"") -> Errand:
@@ -162,7 +181,7 @@ class Errands:
             with self._take(settings, request, payload) as errand:
                 yield from errand.frames(cancelled)
         finally:
-            if not self._closed:
+            if not self._closed and _start is _start_process:
                 self._starter.submit(self._stand_by, settings)
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
-"""The trainer's way out: frames on the pipe that standard output was, and the signal that asks it to stop.
+"""The way out of a training: frames on a stream, and what ends the training from outside.
 
-Both are here because the signal ends the process wherever it is, but never in the middle of a frame.
+Both are here because the end may come wherever the training is, but never in the middle of a frame.
 Knows nothing of training.
 """
 
@@ -13,23 +13,18 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from pgml.runtime.errors import QUERY_CANCELED, RuntimeFault
-from pgml.runtime.frames import hello, write_frame
+from pgml.runtime.frames import Writer, hello, write_frame
 
 FAILED = 1
 SECONDS_BETWEEN_PROGRESS = 1.0
 
 
 class Channel:
-    """Standard output, kept for frames: whatever else is printed goes to standard error from now on."""
+    """Events of a training as frames on a stream."""
 
-    def __init__(self) -> None:
-        self._stream = os.fdopen(os.dup(1), "wb")
-        os.dup2(2, 1)
-        self._pid = os.getpid()
-        self._writing = False
-        self._asked_to_stop = False
+    def __init__(self, stream: Writer) -> None:
+        self._stream = stream
         self._last_progress = -SECONDS_BETWEEN_PROGRESS
-        signal.signal(signal.SIGTERM, self._on_sigterm)
         self._send(hello())
 
     def notice(self, message: str) -> None:
@@ -52,8 +47,27 @@ class Channel:
         self._send({"event": "error", **fault.as_frame()})
 
     def _send(self, header: dict[str, Any], payload: bytes = b"") -> None:
-        self._writing = True
         write_frame(self._stream, header, payload)
+
+
+class StandardOutput(Channel):
+    """The channel of a process: its standard output, kept for frames; whatever else is printed goes to standard error.
+
+    SIGTERM asks the process to stop.
+    """
+
+    def __init__(self) -> None:
+        stream = os.fdopen(os.dup(1), "wb")
+        os.dup2(2, 1)
+        self._pid = os.getpid()
+        self._writing = False
+        self._asked_to_stop = False
+        signal.signal(signal.SIGTERM, self._on_sigterm)
+        super().__init__(stream)
+
+    def _send(self, header: dict[str, Any], payload: bytes = b"") -> None:
+        self._writing = True
+        super()._send(header, payload)
         self._writing = False
         if self._asked_to_stop:
             self._stop()

@@ -5,7 +5,6 @@ Whatever goes wrong with the Hub is told and never ends the job. Knows errands; 
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections import deque
@@ -17,11 +16,9 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from pgml import __version__
-from pgml.runtime import frames
 from pgml.runtime.errors import INSUFFICIENT_PRIVILEGE, RuntimeFault, as_fault
 from pgml.runtime.hub.card import model_card
 from pgml.runtime.hub.errands import Errand
-from pgml.runtime.redaction import remember
 from pgml.runtime.serving.store import link_files
 from pgml.runtime.tuning.channel import Channel
 from pgml.runtime.tuning.resuming.checkpoints import RECORD, STATE, folder_of
@@ -148,18 +145,6 @@ def _push_folder(hub: dict[str, Any], request: dict[str, Any], folder: Path) -> 
             return errand.result()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def read_hub() -> dict[str, Any] | None:
-    """What the job worker says on standard input of the Hub, tokens included; None if it says nothing."""
-    with os.fdopen(0, "rb", buffering=0, closefd=False) as stream:
-        frame = frames.read_frame(stream)
-    hub = frame[0].get("hub") if frame else None
-    if not isinstance(hub, dict):
-        return None
-    remember(hub.get("token"))
-    remember(hub.get("push_token"))
-    return hub
 
 
 def card_of(job: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
