@@ -233,3 +233,15 @@ def test_settings_of_the_hub_hold_for_a_session(session):
         assert "new connection" in said.message_hint
     finally:
         session.execute("RESET pgml.hub_offline")
+
+
+def test_a_dead_postmaster_ends_a_training(session, server):
+    """The last test: it hurts the server that the others share."""
+
+    def crash(said):
+        if "step" in said.message_primary:
+            server.crash()  # waits until all its processes are gone
+
+    session.add_notice_handler(crash)
+    with pytest.raises(psycopg.OperationalError):
+        tune_reviews(session, "orphaned", hyperparams=LONG)

@@ -66,6 +66,12 @@ pub fn wait(fd: i32, writeable: bool, timeout: Option<Duration>) {
     let writeable = if writeable { "True" } else { "False" };
     // What fails here is PL/Python itself, which raises it.
     let _ = call(&format!("wait({fd}, {writeable}, {slice})"));
+    // SAFETY: asks whether the postmaster is there. Waiting in PostgreSQL would notice its death, and end as here.
+    unsafe {
+        if !pg_sys::PostmasterIsAliveInternal() {
+            pg_sys::proc_exit(1);
+        }
+    }
     // SAFETY: these are flags of this process, which its signal handlers set.
     let interrupted = unsafe { pg_sys::QueryCancelPending != 0 || pg_sys::ProcDiePending != 0 };
     if interrupted && TRAINING.replace(false) {

@@ -7,6 +7,7 @@ main thread is in `wait`: PL/Python keeps Python's lock otherwise.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import socket
@@ -16,7 +17,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pgml.runtime import logs
 from pgml.runtime.embedded import errand_thread, threads, training
 from pgml.runtime.environment import install_hint, share_processors
 from pgml.runtime.errors import RuntimeFault, as_fault
@@ -36,8 +36,7 @@ def start(options: dict[str, Any]) -> None:
     _options.update(options)
     if not getattr(sys, "argv", None):
         sys.argv = [""]  # libraries look at it
-    sys.stderr = RedactedStream(sys.stderr)
-    logs.setup()
+    _log_to_the_server()
     share_processors()
     os.environ.update(HubSettings.from_request(options["hub"]).variables())
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -45,6 +44,17 @@ def start(options: dict[str, Any]) -> None:
     if options["threads"]:
         os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(options["threads"])
     errands.start_with(errand_thread.ErrandThread)
+
+
+def _log_to_the_server() -> None:
+    """Standard error of a backend is the server log. Other loggers are left alone: the session is not ours alone."""
+    sys.stderr = RedactedStream(sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(f"pgml in process {os.getpid()}: %(levelname)s: %(message)s"))
+    ours = logging.getLogger("pgml")
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    ours.propagate = False
 
 
 def serve(descriptor: int) -> None:
