@@ -3,8 +3,8 @@
 -- A schema pgml that is not ours would be used silently, with whatever its owner put into it.
 DO $$
 BEGIN
-    IF (SELECT nspowner FROM pg_catalog.pg_namespace WHERE nspname = 'pgml')
-       IS DISTINCT FROM (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user)
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid = n.nspowner
+                   WHERE n.nspname = 'pgml' AND (r.rolname = current_user OR r.rolsuper)) -- a dump keeps its owner
     THEN
         RAISE EXCEPTION 'schema "pgml" belongs to another role'
             USING ERRCODE = 'insufficient_privilege',

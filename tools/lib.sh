@@ -7,6 +7,8 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 PYTHON=/usr/bin/python3.11 # the system's: an interpreter below a home directory is out of PostgreSQL's reach
 PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/15/bin/pg_config}
 RUST_MINIMUM=1.96 # what pgrx 0.19 needs
+PGML_VERSION=$(sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" "$ROOT/extension/pgml.control")
+PG_MAJORS="15 16 17" # each is a feature of extension/Cargo.toml
 
 say() { printf '%s\n' "$*" >&2; }
 die() { printf 'pgml: %s\n' "$@" >&2; exit 1; }
@@ -23,6 +25,15 @@ as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; return; fi
   command -v sudo >/dev/null || die "this needs root: $*" "install sudo, or run make as root"
   sudo "$@"
+}
+
+# Whether this user may write into a directory. If not and there is no way to become root either, that is the end.
+may_write() {
+  [ ! -w "$1" ] || return 0
+  [ "$(id -u)" = 0 ] || command -v sudo >/dev/null ||
+    die "$(id -un) may not write to $1, which belongs to $(stat -c %U "$1")" \
+      "run make as that user, or name other directories: make install PG_CONFIG=… VENV=…"
+  return 1
 }
 
 # PostgreSQL refuses to run as root, so for root it runs as the packages' user.
@@ -52,6 +63,7 @@ else
   PGML_VENV=${PGML_VENV:-$ROOT/.venv} PGML_PG=$ROOT/.pg PGML_MODELS=$ROOT/.cache/models
 fi
 PG_BIN=$(dirname "$PG_CONFIG")
+pg_major() { "$PG_CONFIG" --version | sed -n 's/^PostgreSQL \([0-9]*\).*/\1/p'; }
 
 # done_before FILE KEY: whether FILE says that the work described by KEY was done. It lies beside the result, and goes with it.
 done_before() { [ -r "$1" ] && [ "$(cat "$1")" = "$2" ]; }

@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiHeapTupleData};
 use pgrx::{JsonB, PgSqlErrorCode, Spi};
 use serde_json::{Value, json};
+use std::ffi::CString;
 
 /// A project that the current user may see.
 pub struct Project {
@@ -100,6 +101,21 @@ pub fn last_job(project_id: i64) -> Result<Option<LastJob>> {
 /// The next model id. Taken before anything is written, so that the job's directory can carry it.
 pub fn next_model_id() -> Result<i64> {
     next_id("pgml.models_id_seq")
+}
+
+/// Whether a job has not ended as its row stands now, whatever the snapshot of the asking transaction shows.
+pub fn is_unfinished_now(model_id: i64) -> bool {
+    let query = format!("SELECT FROM pgml.models WHERE id = {model_id} AND status IN ('queued', 'in_progress')");
+    let query = CString::new(query).unwrap_or_default();
+    Spi::connect(|_| {
+        // SAFETY: SPI is connected. What is read-only uses the snapshot on top; an error takes that away too.
+        unsafe {
+            pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
+            pg_sys::SPI_execute(query.as_ptr(), true, 1);
+            pg_sys::PopActiveSnapshot();
+            pg_sys::SPI_processed > 0
+        }
+    })
 }
 
 const FILES: &str = "

@@ -72,7 +72,11 @@ pub fn file_lock(path: &Path, timeout: Duration) -> std::io::Result<Option<FileL
 pub fn any(descriptors: &[i32], timeout: Duration) {
     // SAFETY: the set is freed in the same call, and the descriptors are open while it lasts.
     unsafe {
-        let set = pg_sys::CreateWaitEventSet(pg_sys::CurrentMemoryContext, descriptors.len() as i32 + 2);
+        #[cfg(not(feature = "pg17"))]
+        let owner = pg_sys::CurrentMemoryContext;
+        #[cfg(feature = "pg17")]
+        let owner = pg_sys::CurrentResourceOwner;
+        let set = pg_sys::CreateWaitEventSet(owner, descriptors.len() as i32 + 2);
         let add = |event: u32, fd: i32, latch: *mut pg_sys::Latch| {
             pg_sys::AddWaitEventToSet(set, event, fd, latch, std::ptr::null_mut());
         };

@@ -7,7 +7,7 @@ What is named here comes with its module at the first use.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["OpenSourceAI", "TunedModel", "generate", "jobs", "metrics", "predict", "transform", "tune"]
 
 if TYPE_CHECKING:

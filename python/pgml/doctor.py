@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
 
 from pgml import __version__
 from pgml.connections import OPTIONS, resolve_url
+from pgml.doctor_host import cgroup_of, installed_packages, out_of_memory, runtime_pins
+from pgml.findings import OK, PROBLEM, WARNING, Finding
 
-OK: Literal["ok"] = "ok"
-WARNING: Literal["warning"] = "warning"
-PROBLEM: Literal["problem"] = "problem"
-SERVER_VERSION = 15
-"""The major version of PostgreSQL that the extension is built for."""
+SERVER_VERSIONS = (15, 16, 17)
+"""The major versions of PostgreSQL that the extension is made for."""
 
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at. `mend` says what to do where it is not as it should be."""
-
-    state: Literal["ok", "warning", "problem"]
-    what: str
-    mend: str | None = None
+Row = dict[str, Any]
+Connection = psycopg.Connection[Row]
 
 
 def examine(database_url: str | None = None) -> Iterator[Finding]:
@@ -44,27 +35,30 @@ def examine(database_url: str | None = None) -> Iterator[Finding]:
         yield Finding(OK, f'connection: database "{where.dbname}" on {where.host}:{where.port} as "{where.user}"')
         yield _server(where.server_version // 10000)
         yield from _preload(connection)
+        if where.host.startswith("/") and (finding := out_of_memory(cgroup_of(where.backend_pid))):
+            yield finding
         extension = _row(
             connection,
             "SELECT default_version, installed_version FROM pg_available_extensions WHERE name = 'pgml'",
         )
         yield from _extension(extension)
-        if extension and extension["installed_version"]:
-            yield from _installed(connection, extension["installed_version"])
+        if extension:
+            yield from _library(connection, extension["installed_version"])
 
 
-def _row(connection: psycopg.Connection[dict[str, Any]], statement: str) -> dict[str, Any]:
-    return connection.execute(statement.encode()).fetchone() or {}
+def _row(connection: Connection, statement: str, *arguments: str) -> Row:
+    return connection.execute(statement.encode(), arguments or None).fetchone() or {}
 
 
 def _server(major: int) -> Finding:
-    if major == SERVER_VERSION:
+    if major in SERVER_VERSIONS:
         return Finding(OK, f"server: PostgreSQL {major}")
-    mend = f"Use PostgreSQL {SERVER_VERSION}."
-    return Finding(PROBLEM, f"server: PostgreSQL {major}; pgml is built for PostgreSQL {SERVER_VERSION}", mend)
+    versions = ", ".join(map(str, SERVER_VERSIONS))
+    mend = f"Use one of PostgreSQL {versions}."
+    return Finding(PROBLEM, f"server: PostgreSQL {major}; pgml is made for PostgreSQL {versions}", mend)
 
 
-def _preload(connection: psycopg.Connection[dict[str, Any]]) -> Iterator[Finding]:
+def _preload(connection: Connection) -> Iterator[Finding]:
     row = _row(connection, "SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries'")
     if not row:
         mend = "Run pgml doctor as a superuser or a member of pg_read_all_settings."
@@ -76,14 +70,15 @@ def _preload(connection: psycopg.Connection[dict[str, Any]]) -> Iterator[Finding
         yield Finding(WARNING, "shared_preload_libraries: lacks pgml, so the first statement after a start waits", mend)
 
 
-def _extension(row: dict[str, Any]) -> Iterator[Finding]:
+def _extension(row: Row) -> Iterator[Finding]:
     if not row:
         mend = "Run make install in a checkout of pgml, with PG_CONFIG of this server."
         yield Finding(PROBLEM, "extension: its files are not in the server's directories", mend)
         return
     available, installed = row["default_version"], row["installed_version"]
     if installed is None:
-        yield Finding(PROBLEM, f"extension: {available} is available, not in this database", "CREATE EXTENSION pgml;")
+        mend = "CREATE EXTENSION pgml; as a superuser of the server."
+        yield Finding(PROBLEM, f"extension: {available} is available, not in this database", mend)
         return
     if installed != available:
         mend = "ALTER EXTENSION pgml UPDATE;"
@@ -95,86 +90,117 @@ def _extension(row: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(OK, f"extension: {installed}, as this client")
 
 
-def _installed(connection: psycopg.Connection[dict[str, Any]], installed: str) -> Iterator[Finding]:
+def _library(connection: Connection, installed: str | None) -> Iterator[Finding]:
+    """Loads the library, and with it its settings, which can be looked at before the extension is in this database."""
     try:
-        library = _row(connection, "SELECT pgml.version() AS version")["version"]  # loads it, and with it the settings
+        if installed:
+            library = _row(connection, "SELECT pgml.version() AS version")["version"]
+        else:
+            connection.execute("LOAD '$libdir/pgml'")
+            library = None
     except psycopg.Error as error:
-        mend = "Run make install in a checkout of pgml, then restart the server."
+        if not installed and isinstance(error, psycopg.errors.InsufficientPrivilege):
+            return
+        mend = "Run make install in a checkout of pgml with PG_CONFIG of this server, then restart the server."
         yield Finding(PROBLEM, f"library: {' '.join(str(error).split())}", mend)
         return
-    if library != installed:
+    if installed and library != installed:
         mend = "Restart the server, and run ALTER EXTENSION pgml UPDATE; in this database."
         yield Finding(PROBLEM, f"library: the server runs {library}, the extension is {installed}", mend)
+    else:
+        yield Finding(OK, "library: the server loads it")
+    yield from _settings(connection, with_status=installed is not None)
+
+
+def _settings(connection: Connection, *, with_status: bool) -> Iterator[Finding]:
     settings = _row(
         connection,
-        """SELECT current_setting('pgml.python') AS python,
-                  current_setting('pgml.model_directories') AS model_directories""",
+        """SELECT current_setting('pgml.python') AS python, current_setting('pgml.max_jobs')::int AS jobs,
+                  current_setting('pgml.model_directories') AS model_directories,
+                  current_setting('max_worker_processes')::int AS workers""",
     )
-    status = _row(connection, "SELECT * FROM pgml.runtime_status()")
-    yield _interpreter(settings["python"], status)
-    if status["packages"]:
-        yield from _packages(status["packages"], settings["python"])
+    python = settings["python"]
+    status = _row(connection, "SELECT * FROM pgml.runtime_status()") if with_status else {}
+    yield _workers(settings["workers"], settings["jobs"])
+    yield _interpreter(connection, python, status)
+    packages = status.get("packages") or installed_packages(python)
+    if packages:
+        yield _packages(packages, python)
+    if status.get("device"):
         yield Finding(OK, f"device: {status['device']}")
-    yield from _directories(connection, settings["model_directories"])
+    yield _directories(connection, settings["model_directories"])
 
 
-def _interpreter(python: str, status: dict[str, Any]) -> Finding:
-    state, last_exit, last_words = status["state"], status["last_exit"], status["last_words"]
+def _workers(workers: int, jobs: int) -> Finding:
+    needed = jobs + 2  # the supervisor, and PostgreSQL's launcher of logical replication
+    if workers >= needed:
+        return Finding(OK, f"max_worker_processes: {workers}, of which pgml uses {jobs + 1} at most")
+    mend = f"Set it to {needed + 2} or more, so that parallel queries have some too, and restart the server."
+    return Finding(WARNING, f"max_worker_processes: {workers} is too few for pgml.max_jobs = {jobs}", mend)
+
+
+def _interpreter(connection: Connection, python: str, status: Row) -> Finding:
     if not python:
         mend = "Set pgml.python in postgresql.conf to a Python in which pgml[runtime] is installed, and reload."
         return Finding(PROBLEM, "pgml.python: not set", mend)
+    state, last_exit, last_words = (status.get(name) for name in ("state", "last_exit", "last_words"))
     if state == "ready":
         return Finding(OK, f"pgml.python: {status['python']} runs as process {status['pid']}")
     if state == "starting":
         return Finding(WARNING, f"pgml.python: {python} is starting", "Wait a moment, then run pgml doctor again.")
-    if state == "stopped" and not last_exit:
-        mend = "It starts with the first prediction, or with SELECT pgml.restart_runtime();"
-        return Finding(WARNING, f"pgml.python: {python} has not been started yet", mend)
-    said = ". ".join(" ".join(part.split()) for part in (last_exit, last_words) if part)
-    mend = "Mend what it says, or set pgml.python in postgresql.conf; then SELECT pgml.restart_runtime();"
-    return Finding(PROBLEM, f"pgml.python: {python} does not run: {said or state}", mend)
+    if last_exit and state != "stopped":
+        said = ". ".join(" ".join(part.split()) for part in (last_exit, last_words) if part)
+        mend = "Mend what it says, or set pgml.python in postgresql.conf; then SELECT pgml.restart_runtime();"
+        return Finding(PROBLEM, f"pgml.python: {python} does not run: {said or state}", mend)
+    if reason := _unreadable(connection, python):
+        mend = "Make it and the folders above it readable for everyone, or set pgml.python in postgresql.conf."
+        return Finding(PROBLEM, f"pgml.python: the server cannot read {python}: {reason}", mend)
+    mend = "It starts with the first prediction, or with SELECT pgml.restart_runtime();"
+    return Finding(WARNING, f"pgml.python: {python} is not running", mend)
 
 
-def _packages(running: dict[str, str], python: str) -> Iterator[Finding]:
+def _may_look(connection: Connection) -> bool:
+    allowed = """SELECT has_function_privilege('pg_catalog.pg_read_binary_file(text, bigint, bigint)', 'EXECUTE')
+                    AND has_function_privilege('pg_catalog.pg_ls_dir(text)', 'EXECUTE') AS allowed"""
+    return bool(_row(connection, allowed)["allowed"])
+
+
+def _unreadable(connection: Connection, path: str, *, directory: bool = False) -> str | None:
+    """Why the server's OS user cannot read a file or directory; None if it can, or if this role may not look."""
+    if not _may_look(connection):
+        return None
+    try:
+        if directory:
+            connection.execute("SELECT count(*) FROM pg_catalog.pg_ls_dir(%s)", [path])
+        else:
+            connection.execute("SELECT pg_catalog.pg_read_binary_file(%s, 0, 1)", [path])
+    except psycopg.Error as error:
+        return str(error.diag.message_primary).rpartition(": ")[2]
+    return None
+
+
+def _packages(packages: dict[str, str], python: str) -> Finding:
     pins = runtime_pins()
     # A build's own mark, as in 2.13.0+cpu, is not part of what is pinned.
     wrong = [
         f"{name} {version} instead of {pins[name]}"
-        for name, version in running.items()
+        for name, version in packages.items()
         if name in pins and version.split("+")[0] != pins[name]
     ]
     if wrong:
         mend = f"Run make install VENV={Path(python).parents[1]} in a checkout of pgml {__version__}."
-        yield Finding(WARNING, f"packages: {', '.join(wrong)}", mend)
-    else:
-        yield Finding(OK, f"packages: {', '.join(f'{name} {version}' for name, version in running.items())}")
+        return Finding(WARNING, f"packages: {', '.join(wrong)}", mend)
+    return Finding(OK, f"packages: {', '.join(f'{name} {version}' for name, version in packages.items())}")
 
 
-def runtime_pins() -> dict[str, str]:
-    """Versions that this release's runtime is made for, by name of the package."""
-    wanted = [line for line in metadata.requires("pgml") or [] if re.search(r"extra\s*==\s*.runtime.", line)]
-    found = (re.match(r"([\w.-]+)==([\w.]+)", line) for line in wanted)
-    return {match[1]: match[2] for match in found if match}
-
-
-def _directories(connection: psycopg.Connection[dict[str, Any]], directories: str) -> Iterator[Finding]:
+def _directories(connection: Connection, directories: str) -> Finding:
     if not directories:
-        mend = "Set pgml.model_directories in postgresql.conf to where models lie, and reload."
-        yield Finding(WARNING, "pgml.model_directories: none, so there is nothing to tune or to run", mend)
-        return
-    missing = []
-    for directory in (part.strip() for part in directories.split(",")):
-        try:
-            found = connection.execute("SELECT isdir FROM pg_stat_file(%s, true)", [directory]).fetchone()
-        except psycopg.errors.InsufficientPrivilege:
-            yield Finding(OK, f"pgml.model_directories: {directories} (this role may not look inside)")
-            return
-        except psycopg.Error:
-            found = None
-        if not found or not found["isdir"]:
-            missing.append(directory)
-    if missing:
+        mend = "Set pgml.model_directories in postgresql.conf, and reload, or name models of the Hugging Face Hub."
+        return Finding(WARNING, "pgml.model_directories: none, so models come from the Hub alone", mend)
+    if not _may_look(connection):
+        return Finding(OK, f"pgml.model_directories: {directories} (this role may not look inside)")
+    named = [part.strip() for part in directories.split(",")]
+    if wrong := [name for name in named if _unreadable(connection, name, directory=True)]:
         mend = "Make them, readable for the server's user, or change pgml.model_directories and reload."
-        yield Finding(PROBLEM, f"pgml.model_directories: cannot be read: {', '.join(missing)}", mend)
-    else:
-        yield Finding(OK, f"pgml.model_directories: {directories}")
+        return Finding(PROBLEM, f"pgml.model_directories: cannot be read: {', '.join(wrong)}", mend)
+    return Finding(OK, f"pgml.model_directories: {directories}")

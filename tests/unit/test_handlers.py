@@ -9,6 +9,8 @@ import time
 import pytest
 from serving import directory_model, stored_model
 
+from pgml import __version__
+
 TEXTS = ["the film was wonderful", "terrible"]
 
 
@@ -20,7 +22,7 @@ def classifier(tiny_model):
 def test_the_server_speaks_first(backend):
     assert backend.hello["hello"] == "pgml"
     assert backend.hello["protocol"] == 1
-    assert backend.hello["version"] == "0.1.0"
+    assert backend.hello["version"] == __version__
 
 
 def test_a_transform_answers_in_order(backend, classifier):

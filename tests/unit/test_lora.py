@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, DistilBertConfig, DistilBertForSequenceClassification
 
 from pgml.runtime.errors import RuntimeFault
 from pgml.runtime.tuning.classifier import adapted_head, load_classifier
@@ -64,3 +64,15 @@ def test_settings_are_tried_without_weights(tiny_model):
     check_adapter(config, AutoModelForCausalLM, {"r": 4, "target_modules": ["q_proj"]}, "CAUSAL_LM")
     with pytest.raises(RuntimeFault, match="does not fit the model"):
         check_adapter(config, AutoModelForCausalLM, {"r": 4, "target_modules": ["nothing"]}, "CAUSAL_LM")
+
+
+def test_a_head_of_two_layers_is_trained_whole(tmp_path):
+    config = DistilBertConfig(vocab_size=64, dim=32, hidden_dim=64, n_layers=1, n_heads=2)
+    model = add_adapter(DistilBertForSequenceClassification(config), SETTINGS, "SEQ_CLS")
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {name.rpartition("model.")[2] for name in trained if "lora_" not in name} == {
+        f"{layer}.modules_to_save.default.{part}"
+        for layer in ("pre_classifier", "classifier")
+        for part in ("weight", "bias")
+    }
+    assert any("attention.q_lin.lora_A" in name for name in trained)

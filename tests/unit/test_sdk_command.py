@@ -8,7 +8,7 @@ import pytest
 from pgml import __version__
 from pgml.cli import main
 from pgml.cli.errors import explain
-from pgml.doctor import runtime_pins
+from pgml.doctor_host import runtime_pins
 from pgml.progress import Bar, Lines, Silence, describe, display, samples
 
 NOWHERE = ["--database-url", "host=/nonexistent"]

@@ -16,6 +16,8 @@ import time
 import pytest
 from serving import Backend, directory_model
 
+from pgml import __version__
+
 PYTHON_PATH = os.pathsep.join(path for path in sys.path if path)
 
 
@@ -78,7 +80,7 @@ def test_the_life_of_a_server(start, tmp_path, tiny_model):
     assert process.returncode == 0
     assert not path.exists()
     lines = [json.loads(line) for line in log.splitlines()]
-    assert {"level": "INFO", "message": "runtime 0.1.0 is ready"} in lines
+    assert {"level": "INFO", "message": f"runtime {__version__} is ready"} in lines
     assert any("too large" in line["message"] for line in lines)
     backend.close()
 

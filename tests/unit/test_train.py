@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from tuning import WORDS, easy_rows, follow, make_job, start_trainer, train
 
+from pgml import __version__
+
 FAST = {"training_args": {"learning_rate": 3e-3, "num_train_epochs": 6, "per_device_train_batch_size": 8}}
 
 
@@ -96,7 +98,7 @@ def test_the_files_are_a_model_that_predicts_the_labels(trained):
         "format": 1,
         "task": "text-classification",
         "tokenizer_args": {},
-        "pgml_version": "0.1.0",
+        "pgml_version": __version__,
     }
     model = AutoModelForSequenceClassification.from_pretrained(stored)
     assert model.config.id2label == {0: "bad", 1: "good", 2: "late"}

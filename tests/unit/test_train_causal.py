@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from tuning import COLOURS, easy_rows, easy_talks, make_job, train
 
+from pgml import __version__
 from pgml.runtime.bases import weights_digest
 from pgml.runtime.conversations import encode
 
@@ -50,7 +51,7 @@ def test_only_the_adapter_is_sent(trained, tiny_model):
         "format": 1,
         "task": "conversation",
         "tokenizer_args": {"max_length": 512},
-        "pgml_version": "0.1.0",
+        "pgml_version": __version__,
         "base": {"name": "tiny", "revision": None, "digest": weights_digest(str(tiny_model("llama-chat")))},
     }
 

@@ -8,6 +8,7 @@ use crate::workers::attend::interrupt;
 use crate::workers::directory::files_of;
 use pgml_core::lock::FileLock;
 use pgml_core::paths;
+use pgml_core::state::Phase;
 use pgrx::JsonB;
 use pgrx::PgSqlErrorCode;
 use pgrx::datum::TimestampWithTimeZone;
@@ -127,7 +128,13 @@ fn restart() -> Result<()> {
             crate::wait::pause(Duration::from_millis(20));
         }
     }
-    startup::connect().map(|_| ())
+    startup::connect()?;
+    // The supervisor may learn it a moment later, and pgml.runtime_status() says what the supervisor knows.
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while startup::state().is_some_and(|s| s.phase == Phase::Starting) && Instant::now() < deadline {
+        crate::wait::pause(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 // The supervisor looks twice a second; its latch makes it look now.
@@ -160,7 +167,7 @@ fn cancel_job(model_id: i64) -> Result<bool> {
 
 #[pg_extern(sql = false)]
 fn job_is_alive(model_id: i64) -> bool {
-    let files = files_of(model_id);
-    // A job that just ended takes its description along; the asking statement's snapshot may be older than that end.
-    FileLock::is_held(&files.lock()) || !files.spec().exists()
+    // The asking statement's snapshot may be older than the job's end, so a job without a worker is looked at anew.
+    // One that is unfinished even then lost its worker, or never ran here: its row was restored from a dump.
+    FileLock::is_held(&files_of(model_id).lock()) || !catalog::is_unfinished_now(model_id)
 }

@@ -32,10 +32,10 @@ fn builder() -> BackgroundWorkerBuilder {
         .set_restart_time(Some(Duration::from_secs(5)))
 }
 
-/// From `_PG_init`: with preload, the supervisor starts with the server.
+/// From `_PG_init`: with preload, the supervisor starts with the server, but not with one that pg_upgrade starts for itself.
 pub fn register_at_boot() {
-    // SAFETY: reads a flag that the postmaster sets while it loads the libraries.
-    if unsafe { pg_sys::process_shared_preload_libraries_in_progress } {
+    // SAFETY: reads flags that the postmaster sets before and while it loads the libraries.
+    if unsafe { pg_sys::process_shared_preload_libraries_in_progress && !pg_sys::IsBinaryUpgrade } {
         builder().set_start_time(BgWorkerStartTime::ConsistentState).load();
     }
 }

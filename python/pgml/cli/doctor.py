@@ -7,7 +7,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from pgml.doctor import PROBLEM, examine
+from pgml.doctor import examine
+from pgml.findings import PROBLEM
 
 if TYPE_CHECKING:
     from pgml.cli.chat import Commands

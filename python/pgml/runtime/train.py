@@ -1,7 +1,7 @@
 """Tune one model: `python -m pgml.runtime.train <job directory>`, or go on where that was cut short: with `--resume`.
 
-Reads `job.json` and the rows that a backend wrote, and reports in frames on standard output (docs/protocol.md). Knows
-nothing of the database: whatever it makes it sends.
+Reads `job.json` and the rows that a backend wrote, and reports in frames on standard output
+(docs/reference/protocol.md). Knows nothing of the database: whatever it makes it sends.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ HUB_NAME = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 
 
 def model_card(card: dict[str, Any], repository: str) -> str:
-    """README.md for a repository; `card` is what docs/protocol.md says of pushes."""
+    """README.md for a repository; `card` is what docs/reference/protocol.md says of pushes."""
     facts: dict[str, Any] = redact_value(card)
     metrics = facts.get("metrics") or {}
     measured = {name: metrics[name] for name in METRICS if isinstance(metrics.get(name), (int, float))}

@@ -8,7 +8,13 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from pgml.runtime.errors import FEATURE_NOT_SUPPORTED, INVALID_PARAMETER_VALUE, UNDEFINED_FILE, RuntimeFault
+from pgml.runtime.errors import (
+    FEATURE_NOT_SUPPORTED,
+    INSUFFICIENT_PRIVILEGE,
+    INVALID_PARAMETER_VALUE,
+    UNDEFINED_FILE,
+    RuntimeFault,
+)
 from pgml.runtime.tasks import task_of_architecture
 
 Fingerprint = tuple[tuple[str, int, int], ...]
@@ -24,7 +30,15 @@ def check_directory(path: str, name: str) -> None:
     directory = Path(path)
     if not directory.is_dir():
         raise RuntimeFault(f'model directory "{name}" does not exist', sqlstate=UNDEFINED_FILE)
-    check_files({entry.name for entry in os.scandir(directory)}, name)
+    files = {entry.name for entry in os.scandir(directory)}
+    check_files(files, name)
+    if closed := sorted(file for file in files if not os.access(directory / file, os.R_OK)):
+        raise RuntimeFault(
+            f'file "{closed[0]}" of model "{name}" cannot be read',
+            sqlstate=INSUFFICIENT_PRIVILEGE,
+            detail="The operating system user of the server has no permission.",
+            hint=f"Run chmod -R a+rX '{path}' as the owner of the directory.",
+        )
 
 
 def check_files(files: set[str], name: str) -> None:

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from pgml.runtime.errors import INVALID_PARAMETER_VALUE, RuntimeFault
 from pgml.runtime.reading import reading
 from pgml.runtime.tasks.text_classification import prepare_tokenizer
+from pgml.runtime.tuning.lora import HEADS
 
 
 class Classifier(NamedTuple):
@@ -60,11 +61,11 @@ def load_classifier(base: str, labels: list[str], *, remote_code: bool = False) 
 def adapted_head(model: Any, missing: set[str], lora_config: dict[str, Any]) -> dict[str, Any]:
     """The settings of an adapter that also holds, whole, what the base model lacks: its head, and sometimes a pooler.
 
-    peft adds by itself what is called classifier or score.
+    peft adds by itself what is called as one of HEADS.
     """
     body = f"{model.base_model_prefix}."
     modules = {name.rpartition(".")[0] if name.startswith(body) else name.partition(".")[0] for name in missing}
-    modules -= {"classifier", "score"}
+    modules -= set(HEADS)
     kept = list(dict.fromkeys([*(lora_config.get("modules_to_save") or []), *sorted(modules)]))
     return {**lora_config, "modules_to_save": kept or None}
 

@@ -11,18 +11,31 @@ import torch
 
 from pgml.runtime.errors import INVALID_PARAMETER_VALUE, RuntimeFault
 
+HEADS = ("classifier", "score")
+"""What peft takes for the head of a classifier."""
+
 
 def add_adapter(model: Any, settings: dict[str, Any], task_type: str) -> Any:
     """The model with an adapter, which alone is trained; its weights are kept in single precision."""
     from peft import LoraConfig, get_peft_model  # noqa: PLC0415  takes seconds, and not every job adapts
 
-    config = LoraConfig(**settings, task_type=task_type)
+    config = LoraConfig(**_without_whole_layers(model, settings, task_type), task_type=task_type)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return get_peft_model(model, config)
     except ValueError as error:
         raise _refused(model, settings, error) from error
+
+
+def _without_whole_layers(model: Any, settings: dict[str, Any], task_type: str) -> dict[str, Any]:
+    """The settings with the layers left out of "all-linear" that peft trains whole: it matches those by their end."""
+    excluded = settings.get("exclude_modules") or []
+    if task_type != "SEQ_CLS" or isinstance(excluded, str):
+        return settings
+    whole = (*HEADS, *(settings.get("modules_to_save") or ()))
+    linear = (name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear))
+    return {**settings, "exclude_modules": [*excluded, *(name for name in linear if name.endswith(whole))] or None}
 
 
 def load_adapter(model: Any, path: str) -> Any:

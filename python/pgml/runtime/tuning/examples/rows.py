@@ -31,7 +31,7 @@ NAMED_LABELS = 5
 
 
 def prepare(header: dict[str, Any]) -> dict[str, Any]:
-    """Answer a `prepare` request: the analysis of the rows (docs/protocol.md)."""
+    """Answer a `prepare` request: the analysis of the rows (docs/reference/protocol.md)."""
     directory = Path(header["job_directory"])
     plan = header["plan"]
     relation = f'relation "{header["relation"]}"' if isinstance(header.get("relation"), str) else "the relation"
