@@ -58,10 +58,11 @@ reset: ## Throw the private cluster and its data away
 	@tools/cluster reset
 
 .PHONY: test lint fmt bench
+# Two files at a time: many tests wait for processes that import torch.
 test: chat-model ## Run all tests (PYTEST_ARGS="-k name": some)
 	@tools/setup-clients
 	@tools/cargo test -p pgml-core --locked
-	@tools/run pytest $(PYTEST_ARGS)
+	@tools/run pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 # --release: clippy takes over what the release build generated, above all the bindings of PostgreSQL
 lint: setup ## Check format, lints and types
@@ -79,14 +80,44 @@ fmt: setup ## Format the code
 bench: chat-model ## Measure, in a cluster of its own
 	@tools/run python -m tests.bench
 
-.PHONY: install lock clean
+.PHONY: docker docker-test
+docker: ## Build the image pgml:cpu, with podman where no Docker engine answers (TORCH=cuda: pgml:cuda)
+	@tools/setup-docker
+	@tools/docker-image $(TORCH)
+
+docker-test: chat-model ## Build the image and test it: how it starts, jobs in it, compose, and the SQL of the other tests
+	@$(MAKE) docker TORCH=cpu
+	@tools/run pytest tests/docker
+	@tools/run python -m tests.docker.sql_tests
+
+.PHONY: docs docs-serve
+docs: setup ## Write the reference pages anew and build the documentation into site/
+	@tools/run python -m tools.reference
+	@NO_MKDOCS_2_WARNING=1 tools/run mkdocs build --strict
+
+docs-serve: setup ## Show the documentation at http://127.0.0.1:8000, anew after each change
+	@NO_MKDOCS_2_WARNING=1 tools/run mkdocs serve
+
+.PHONY: install uninstall deb deb-test
 install: extension ## Install into an existing server: make install PG_CONFIG=/path/pg_config VENV=/opt/pgml
 	@PGML_VENV=$(VENV) tools/install
 
+uninstall: ## Take away what make install put there, with the same PG_CONFIG and VENV
+	@PGML_VENV=$(VENV) tools/uninstall
+
+deb: system ## Build the Debian package postgresql-15-pgml, which needs no network to be installed
+	@tools/cargo build --release -p pgml --locked
+	@tools/deb
+
+deb-test: setup ## Build that package, install it in an overlay over this machine, use it, purge it (as root)
+	@tools/deb-test
+
+.PHONY: lock clean
 lock: ## Resolve the Python packages anew into constraints.txt
 	@tools/lock
 
 clean: ## Throw away all that was built or started here, the private cluster included
 	@tools/cluster reset
 	@tools/hub stop
-	@source tools/lib.sh; rm -rf "$$PGML_VENV" "$$PGML_MODELS" target .cache .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@[ ! -d /var/tmp/pgml-docker/store ] || tools/docker system reset --force
+	@source tools/lib.sh; rm -rf "$$PGML_VENV" "$$PGML_MODELS" target site .cache .pytest_cache .ruff_cache .mypy_cache .hypothesis

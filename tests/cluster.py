@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import psycopg
 from psycopg import sql
@@ -36,12 +37,12 @@ SETTINGS = {
 class Cluster:
     """One cluster. `settings` go to postgresql.conf; `pgml.python` and `pgml.model_directories` have defaults."""
 
-    def __init__(self, models: Path | None = None, **settings: str) -> None:
+    def __init__(self, models: Path | None = None, pg_config: Path | str = PG_CONFIG, **settings: str) -> None:
         self.user = os.environ.get("PGML_CLUSTER_USER", "postgres")
         self.root = Path(tempfile.mkdtemp(prefix="pgml-", dir="/tmp"))
         self.data = self.root / "data"
         self.log = self.root / "log"
-        self.bin = Path(subprocess.check_output([PG_CONFIG, "--bindir"], text=True).strip())
+        self.bin = Path(subprocess.check_output([pg_config, "--bindir"], text=True).strip())
         if os.getuid() == 0:
             user = pwd.getpwnam(self.user)
             os.chown(self.root, user.pw_uid, user.pw_gid)
@@ -111,6 +112,10 @@ class Cluster:
         options.setdefault("autocommit", True)
         return psycopg.connect(host=str(self.root), dbname=dbname, user=user, **options)
 
+    def url(self, dbname: str, user: str = "postgres") -> str:
+        """A URL that libpq and the outside clients understand alike."""
+        return f"postgresql:///{dbname}?{urlencode({'host': self.root, 'user': user})}"
+
     def log_text(self) -> str:
         return self.log.read_text(errors="replace")
 
@@ -150,7 +155,7 @@ class Database:
 
     def psql(self, *options: Any) -> list[Any]:
         """The command of a psql that connects to it."""
-        return [self.cluster.bin / "psql", "-h", self.cluster.root, "-U", "postgres", "-X", *options, self.name]
+        return [self.cluster.bin / "psql", "-X", *options, self.cluster.url(self.name)]
 
     def run_script(self, script: Path, cwd: Path) -> None:
         """Run a file of psql, which finds what it reads itself from `cwd`."""
@@ -164,7 +169,7 @@ class Database:
 def make_database(cluster: Cluster) -> Database:
     name = f"test_{next(numbers)}"
     with cluster.connect() as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
     database = Database(cluster, name)
     database.run("CREATE EXTENSION pgml")
     return database
@@ -186,9 +191,9 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30) -> 
 
 
 @contextlib.contextmanager
-def throwaway(models: Path | None = None, **settings: str) -> Iterator[Cluster]:
+def throwaway(models: Path | None = None, pg_config: Path | str = PG_CONFIG, **settings: str) -> Iterator[Cluster]:
     """A running cluster that is removed at the end."""
-    cluster = Cluster(models, **settings)
+    cluster = Cluster(models, pg_config, **settings)
     try:
         cluster.start()
         yield cluster

@@ -150,6 +150,12 @@ BAD_CALLS = [
         "save_pretrained",
     ),
     (
+        """SELECT pgml.transform('{"model": "closed"}'::jsonb, inputs => ARRAY['x'])""",
+        "42501",
+        'file "model.safetensors" of model "closed" cannot be read',
+        "chmod -R a+rX",
+    ),
+    (
         """SELECT pgml.transform('{"model": "no-model"}'::jsonb, inputs => ARRAY['x'])""",
         INVALID,
         "not a transformers model directory",
@@ -187,6 +193,7 @@ MODELS = {
     "no-model": {"README.md": "nothing"},
     "pickles": {"config.json": '{"model_type": "bert"}', "pytorch_model.bin": "no pickle"},
     "no-weights": {"config.json": '{"model_type": "bert"}'},
+    "closed": {"config.json": '{"model_type": "bert"}', "model.safetensors": "for nobody"},
 }
 TABLES = """
 ALTER TABLE reviews ADD raw bytea, ADD price numeric;
@@ -205,8 +212,9 @@ def make_bad_models(models: Path) -> None:
         directory.mkdir(exist_ok=True)
         directory.chmod(0o755)
         for file, text in files.items():
-            (directory / file).write_text(text)
-            (directory / file).chmod(0o644)
+            if not (directory / file).exists():
+                (directory / file).write_text(text)
+            (directory / file).chmod(0 if text == "for nobody" else 0o644)
 
 
 def make_relations(database: Database) -> None:

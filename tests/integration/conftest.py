@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from tests import server
 from tests.cluster import Cluster, Database, drop_database, make_database, throwaway
 from tests.integration.hub_database import connected_to
 from tests.integration.loading import told_cluster
+from tests.server import Server
 
 
 @pytest.fixture(scope="session")
-def cluster(model_directory) -> Iterator[Cluster]:
+def cluster(model_directory) -> Iterator[Cluster | Server]:
     """The cluster that most tests share. Without preload: the first statement starts the runtime."""
+    if server.DSN:
+        yield server.running()
+        return
     with throwaway(model_directory) as cluster:
         yield cluster
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
-
 from tests.cluster import Database, wait_until
 
 MODEL = "llama-chat"
@@ -15,8 +13,7 @@ ENDLESS = {"max_tokens": 500_000}
 
 
 def url_of(database: Database, user: str = "postgres") -> str:
-    """A URL that libpq and the outside clients understand alike."""
-    return f"postgresql:///{database.name}?{urlencode({'host': database.cluster.root, 'user': user})}"
+    return database.cluster.url(database.name, user)
 
 
 def running(database: Database) -> int:

@@ -16,6 +16,7 @@ from tests.integration.sdk import url_of
 
 import pgml
 
+pytestmark = pytest.mark.private_cluster("the server would have to reach a Hub of the test's own")
 BASE = "distilbert-base-uncased"
 CLASSIFIER = "santiadavani/imdb_review_sentiement"
 CHAT_BASE = "meta-llama/Llama-2-7b-chat-hf"

@@ -20,6 +20,7 @@ from tests.cluster import wait_until
 from tests.integration.hub_database import connected_to
 from tests.integration.jobs import listen, refusal
 
+pytestmark = pytest.mark.private_cluster("the server would have to read files that the test writes")
 LOAD = "SELECT * FROM pgml.load_dataset(%s, kwargs => %s)"
 TEXTS = ["plain", "grüße ✓ 🙂", "tab\tline\nreturn\rback\\slash", "\\N", "", None, 'it\'s "quoted"', "x" * 100_000]
 

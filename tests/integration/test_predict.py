@@ -88,6 +88,7 @@ def test_the_order_is_that_of_the_inputs(connection):
     assert len({result["score"] for result in together}) > 40
 
 
+@pytest.mark.private_cluster("looks at the server's processes")
 def test_predicting_row_by_row_needs_no_more_memory_for_more_rows(connection):
     query = "SELECT count(pgml.predict('moods', 'film number ' || i)->>'label') FROM generate_series(1, %s) AS i"
     server = "SELECT memory_bytes FROM pgml.runtime_status()"
@@ -99,6 +100,7 @@ def test_predicting_row_by_row_needs_no_more_memory_for_more_rows(connection):
     assert connection.execute(server).fetchone()[0] - before[1] < 32 << 20
 
 
+@pytest.mark.private_cluster("looks at the server's processes")
 def test_sessions_share_one_copy_in_one_process(stored, connection):
     uses = "SELECT uses FROM pgml.loaded_models WHERE name = %s"
     name = f"pgml:{stored.model_id}"

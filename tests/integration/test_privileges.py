@@ -229,6 +229,7 @@ def test_settings_of_the_administrator_are_refused_to_others(owned, setting, sta
         assert refusal(connection, f"SET {setting} = '1'").sqlstate in states
 
 
+@pytest.mark.private_cluster("the server must not load the library at its start")
 def test_a_setting_made_before_the_library_is_there_has_no_effect(owned, model_directory):
     """Until the library is loaded PostgreSQL takes any `SET pgml.…`."""
     with owned.connect("bob") as connection:

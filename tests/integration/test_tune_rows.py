@@ -61,7 +61,9 @@ def resident(pid: int, field: str) -> int:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_relation(filled, connection, kind):
-    definition = KINDS[kind].replace("SOCKET", str(filled.cluster.root)).replace("DATABASE", filled.name)
+    definition = (
+        KINDS[kind].replace("SOCKET", filled.value("SHOW unix_socket_directories")).replace("DATABASE", filled.name)
+    )
     connection.execute("DROP SCHEMA IF EXISTS kinds CASCADE; CREATE SCHEMA kinds; SET search_path = kinds")
     connection.execute("DROP EXTENSION IF EXISTS postgres_fdw CASCADE")
     connection.execute(definition)
@@ -201,6 +203,7 @@ def test_a_repeatable_read_caller_deploys_and_a_rollback_leaves_a_model_that_is_
     assert filled.value("SELECT count(*) > 0 FROM pgml.files WHERE model_id = %s", second.model_id)
 
 
+@pytest.mark.private_cluster("looks at the server's processes")
 @pytest.mark.parametrize(
     "rows",
     [
