@@ -1,4 +1,4 @@
-"""Stand for the trainer: speak its protocol (docs/reference/protocol.md) without torch, so that a job starts and ends in no time.
+"""Stand for the trainer: speak its protocol (docs/reference/protocol.md) without torch; a job is then over in no time.
 
 `python fake_trainer.py [--steps N] [--pause SECONDS] [--parts N] -m pgml.runtime.train JOB_DIRECTORY`
 """

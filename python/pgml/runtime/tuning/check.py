@@ -1,6 +1,6 @@
 """Check all that can be known of a tuning job before its rows are read, and plan it.
 
-A request in, a plan out (docs/reference/protocol.md). All mistakes are reported in one error. Reads no rows and weights.
+A request in, a plan out (docs/reference/protocol.md). All mistakes come in one error. Reads no rows and weights.
 """
 
 from __future__ import annotations
