@@ -20,7 +20,6 @@ DOCKER = ROOT / "tools" / "docker"
 IMAGE = "pgml:cpu"
 PASSWORD = "a 'quoted' p@ss/wörd"
 DATA = "/var/lib/postgresql/data"
-READ_ONLY = ("--read-only", "--tmpfs", "/tmp:mode=1777", "--tmpfs", "/var/run/postgresql:mode=1777")
 START = 90
 """Seconds for a first start, on a busy machine with two cores."""
 numbers = itertools.count(1)
@@ -31,6 +30,13 @@ def docker(*arguments: Any, check: bool = True, timeout: float = 120) -> subproc
     done = subprocess.run(command, text=True, capture_output=True, timeout=timeout, check=False)
     assert not check or done.returncode == 0, f"{command}: {done.stderr}"
     return done
+
+
+def read_only() -> list[str]:
+    """Options for a container whose own files nothing can change."""
+    # podman would mount a tmpfs over /run too, with modes of its own.
+    podman = ["--read-only-tmpfs=false"] if docker("--version").stdout.startswith("podman") else []
+    return ["--read-only", *podman, "--tmpfs", "/tmp", "--tmpfs", "/var/run/postgresql"]
 
 
 def unused_name() -> str:

@@ -46,6 +46,7 @@ def test_its_services_have_what_they_need(compose):
     assert device["driver"] == "nvidia"
 
 
+@pytest.mark.timeout(900)  # the whole example: a minute and a half where nothing else runs
 def test_the_demo_tunes_and_predicts(compose):
     compose("up", "--detach", "db")
     name = compose("ps", "--quiet").split()[0]

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from tests.cluster import wait_until
-from tests.docker.containers import READ_ONLY, container, docker
+from tests.docker.containers import container, docker, read_only
 from tests.integration.jobs import REVIEWS, label, tune, tune_reviews, wait_for
 
 TAGS = {
@@ -102,7 +102,7 @@ def test_stop_during_training_is_clean_and_quick_and_a_new_container_goes_on(
     assert served.logs().rstrip().endswith("database system is shut down")
 
     mounts = ("--volume", f"{model_directory}:/srv/models:ro", "--volume", f"{data_volume}:/var/lib/postgresql/data")
-    with container(*mounts, *READ_ONLY, command=("-c", "pgml.hub_offline=on")) as other:
+    with container(*mounts, *read_only(), command=("-c", "pgml.hub_offline=on")) as other:
         database = other.database()
         assert prediction(database) == "computer-vision"
         assert database.value("SELECT count(*) FROM pgml.jobs WHERE project = 'stopped' AND resumable") == 1

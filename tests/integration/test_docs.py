@@ -34,20 +34,22 @@ def pages_hub(hub_with_stand_ins, tmp_path_factory):
 @pytest.fixture
 def run_page(server, pages_hub):
     """Run a page of this name and text; the number of blocks it has."""
-    place = Path(tempfile.mkdtemp(prefix="pgml-page-", dir="/tmp"))
-    place.chmod(0o755)  # for the OS user of PostgreSQL
     hub = {"endpoint": pages_hub.endpoint, "offline": "off", "cache": server.root / "hub"}
-    with page_database(server, **{f"pgml__hub_{name}": value for name, value in hub.items()}) as database:
+    settings = {f"pgml__hub_{name}": value for name, value in hub.items()}
+    with (
+        tempfile.TemporaryDirectory(prefix="pgml-page-", dir="/tmp") as place,
+        page_database(server, **settings) as database,
+    ):
+        Path(place).chmod(0o755)  # for the OS user of PostgreSQL
 
         def run(name: str, text: str) -> int:
             blocks = blocks_of(text)
-            page = PageRun(name, database, place)
+            page = PageRun(name, database, Path(place))
             for block in blocks:
                 page.run(block)
             return len(blocks)
 
         yield run
-    shutil.rmtree(place)
 
 
 def runnable(page: Path) -> bool:

@@ -74,6 +74,8 @@ COLUMNS = {
     "deployed_models": "id:int8 name:text task:task algorithm:text runtime:runtime deployed_at:timestamp",
 }
 SETTINGS = {
+    "pgml.runtime": "superuser",
+    "pgml.venv": "superuser",
     "pgml.python": "sighup",
     "pgml.model_directories": "superuser",
     "pgml.model_memory_limit": "sighup",
