@@ -62,7 +62,7 @@ reset: ## Throw the private cluster and its data away
 test: chat-model ## Run all tests (PYTEST_ARGS="-k name": some)
 	@tools/setup-clients
 	@tools/cargo test -p pgml-core --locked
-	@tools/run pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	@tools/run pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # --release: clippy takes over what the release build generated, above all the bindings of PostgreSQL
 lint: setup ## Check format, lints and types

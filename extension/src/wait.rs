@@ -1,11 +1,11 @@
 //! Waiting that hears PostgreSQL: a cancel, a timeout or a termination ends it at once, by unwinding through the caller.
 
 use crate::error::{Error, Result};
-use crate::runtime::embedded;
 use pgml_core::frames::{Frame, FrameReader, head};
 use pgml_core::lock::FileLock;
 use pgrx::pg_sys;
 use serde_json::Value;
+use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -17,6 +17,18 @@ use std::time::{Duration, Instant};
 pub enum Readiness {
     Readable,
     Writeable,
+}
+
+/// Waits for a descriptor, or for none if that is -1, to be readable or (`true`) writeable, for at most that long.
+pub type Wait = fn(i32, bool, Option<Duration>);
+
+thread_local! {
+    static INSTEAD: Cell<Option<Wait>> = const { Cell::new(None) };
+}
+
+/// From now on this process waits otherwise: threads of its own work only meanwhile.
+pub fn wait_with(wait: Wait) {
+    INSTEAD.set(Some(wait));
 }
 
 /// Waits until the descriptor is ready, the timeout passes or the latch is set, then lets PostgreSQL handle interrupts.
@@ -34,9 +46,9 @@ pub fn pause(timeout: Duration) {
 }
 
 fn latch_or(fd: i32, wanted: u32, timeout: Option<Duration>) {
-    if embedded::is_started() {
+    if let Some(wait) = INSTEAD.get() {
         // Shorter than asked for: who waits looks, and waits again.
-        embedded::wait(fd, wanted == pg_sys::WL_SOCKET_WRITEABLE, timeout);
+        wait(fd, wanted == pg_sys::WL_SOCKET_WRITEABLE, timeout);
         pgrx::check_for_interrupts!();
         return;
     }

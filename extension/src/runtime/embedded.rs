@@ -1,10 +1,10 @@
 //! The runtime inside this backend, by PL/Python: for servers that may start no process.
 //!
 //! The same Python speaks the same frames, over a socket pair instead of the server process' socket. Its threads work
-//! while `wait` lets them: whenever PL/Python returns to PostgreSQL it keeps Python's lock, and they stand still.
+//! while `wait_for_threads` lets them: whenever PL/Python returns to PostgreSQL it keeps Python's lock, and they stand still.
 
 use crate::error::{Error, Result};
-use crate::wait::Channel;
+use crate::wait::{self, Channel};
 use crate::{gucs, hub};
 use pgml_core::paths;
 use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
@@ -61,7 +61,7 @@ impl Drop for Training {
 }
 
 /// Lets the threads of Python work until the descriptor is ready, but not for long; -1 is no descriptor.
-pub fn wait(fd: i32, writeable: bool, timeout: Option<Duration>) {
+fn wait_for_threads(fd: i32, writeable: bool, timeout: Option<Duration>) {
     let slice = timeout.map_or(SLICE, |t| t.min(SLICE)).as_millis();
     let writeable = if writeable { "True" } else { "False" };
     // What fails here is PL/Python itself, which raises it.
@@ -100,6 +100,7 @@ fn start() -> Result<()> {
     });
     run(&format!("venv, options = {}, {}\n{BOOTSTRAP}", literal(&venv), literal(&options.to_string())))?;
     STARTED.set(true);
+    wait::wait_with(wait_for_threads);
     // SAFETY: the callback has the signature that PostgreSQL calls.
     unsafe { pg_sys::on_proc_exit(Some(leave), pg_sys::Datum::from(0)) };
     Ok(())
