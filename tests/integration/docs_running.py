@@ -14,6 +14,7 @@ from typing import Any
 from psycopg import sql
 from tests.cluster import Cluster, Database
 from tests.docs_pages import ROOT, Block
+from tests.integration.hub_database import set_for_all
 from tests.integration.sdk import url_of
 
 NAME = "app"
@@ -39,10 +40,7 @@ def page_database(cluster: Cluster, **settings: Any) -> Iterator[Database]:
     with cluster.connect() as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(NAME)))
         database.run("CREATE EXTENSION pgml")
-        for name, value in settings.items():
-            change = sql.SQL("ALTER DATABASE {} SET {} = {}")
-            setting = sql.Identifier(*name.split("__"))
-            connection.execute(change.format(sql.Identifier(NAME), setting, sql.Literal(str(value))))
+        set_for_all(database, **settings)
         try:
             yield database
         finally:

@@ -8,7 +8,7 @@ use crate::workers::attend::interrupt;
 use crate::workers::directory::files_of;
 use pgml_core::lock::FileLock;
 use pgml_core::paths;
-use pgml_core::state::Phase;
+use pgml_core::state::{Phase, RuntimeState};
 use pgrx::JsonB;
 use pgrx::PgSqlErrorCode;
 use pgrx::datum::TimestampWithTimeZone;
@@ -41,6 +41,9 @@ type Status = TableIterator<
 // Starts nothing: who looks must not change what he looks at.
 #[pg_extern(sql = false)]
 fn runtime_status() -> Status {
+    if gucs::is_embedded() {
+        return embedded_status(server_status().unwrap_or_default());
+    }
     let state = startup::state();
     let alive = startup::supervisor_is_alive();
     let phase = match &state {
@@ -48,9 +51,6 @@ fn runtime_status() -> Status {
         _ => "stopped",
     };
     let status = server_status().unwrap_or_default();
-    if gucs::is_embedded() {
-        return embedded_status(status);
-    }
     let live = state.as_ref().filter(|_| alive);
     TableIterator::once((
         phase.to_string(),
@@ -123,18 +123,19 @@ fn restart() -> Result<()> {
         let starts = startup::state().map_or(0, |s| s.starts);
         std::fs::write(paths::RESTART_REQUEST, b"").map_err(|e| Error::io("ask for a restart", &e))?;
         wake_supervisor();
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while startup::state().is_some_and(|s| s.starts == starts) && Instant::now() < deadline {
-            crate::wait::pause(Duration::from_millis(20));
-        }
+        wait_while(|state| state.starts == starts, Duration::from_secs(10));
     }
     startup::connect()?;
     // The supervisor may learn it a moment later, and pgml.runtime_status() says what the supervisor knows.
-    let deadline = Instant::now() + Duration::from_secs(2);
-    while startup::state().is_some_and(|s| s.phase == Phase::Starting) && Instant::now() < deadline {
+    wait_while(|state| state.phase == Phase::Starting, Duration::from_secs(2));
+    Ok(())
+}
+
+fn wait_while(unchanged: impl Fn(&RuntimeState) -> bool, at_most: Duration) {
+    let deadline = Instant::now() + at_most;
+    while startup::state().as_ref().is_some_and(&unchanged) && Instant::now() < deadline {
         crate::wait::pause(Duration::from_millis(20));
     }
-    Ok(())
 }
 
 // The supervisor looks twice a second; its latch makes it look now.
