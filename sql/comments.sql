@@ -137,6 +137,10 @@ COMMENT ON FUNCTION pgml._loaded_models() IS 'For the view pgml.loaded_models.';
 COMMENT ON FUNCTION pgml._loads() IS 'What pgml.load_dataset does now in this database, for roles that the current one is a member of. For the view pgml.jobs.';
 COMMENT ON FUNCTION pgml._job_is_alive(bigint) IS 'False when the worker of a job was lost. For the view pgml.jobs.';
 COMMENT ON FUNCTION pgml._project_owner(text) IS 'Owner of a project, also of a hidden one: names are taken for all. For pgml.tune.';
+COMMENT ON AGGREGATE pgml._sha256(bytea) IS
+'SHA-256, in hexadecimal digits, of values one after the other, together of any size: _sha256(data ORDER BY part) is that of a file of pgml.files. NULL counts as empty.';
+COMMENT ON FUNCTION pgml._sha256_step(internal, bytea) IS 'For the aggregate pgml._sha256.';
+COMMENT ON FUNCTION pgml._sha256_end(internal) IS 'For the aggregate pgml._sha256.';
 COMMENT ON FUNCTION pgml.set_updated_at() IS 'Trigger: keeps updated_at.';
 COMMENT ON FUNCTION pgml.forget_model() IS 'Trigger: a deleted model takes its deployments and logs with it.';
 

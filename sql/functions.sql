@@ -116,3 +116,9 @@ LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'job_is_resumab
 CREATE FUNCTION pgml._project_owner(project_name text) RETURNS regrole
 LANGUAGE sql STABLE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'SELECT owner FROM pgml.projects WHERE name = $1';
+-- For files whose parts together are larger than a value can be.
+CREATE FUNCTION pgml._sha256_step(state internal, data bytea) RETURNS internal
+LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'sha256_step_wrapper';
+CREATE FUNCTION pgml._sha256_end(state internal) RETURNS text
+LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'sha256_end_wrapper';
+CREATE AGGREGATE pgml._sha256(data bytea) (SFUNC = pgml._sha256_step, STYPE = internal, FINALFUNC = pgml._sha256_end, PARALLEL = SAFE);

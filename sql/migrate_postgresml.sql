@@ -68,13 +68,11 @@ SELECT m.id, m.project_id, m.snapshot_id, replace(p.task::text, '-', '_') AS tas
            WHEN NOT is_adapter AND NOT has_config THEN 'it has neither config.json nor adapter_config.json'
            WHEN NOT has_weights THEN 'its weights are not stored as safetensors'
            WHEN NOT is_whole THEN 'parts of its files are missing'
-           -- sha256() takes a whole file, of which string_agg makes 1 GB at most.
-           WHEN largest > 1000000000 THEN 'a file of it is larger than 1 GB'
        END AS refusal
 FROM postgresml.models m
 JOIN postgresml.projects p ON p.id = m.project_id
 LEFT JOIN (
-    SELECT model_id, bool_and(is_whole) AS is_whole, max(size) AS largest, bool_or(path = 'config.json') AS has_config,
+    SELECT model_id, bool_and(is_whole) AS is_whole, bool_or(path = 'config.json') AS has_config,
            bool_or(path = 'adapter_config.json') AND NOT bool_or(path = 'config.json') AS is_adapter,
            CASE WHEN bool_or(path = 'config.json') THEN bool_or(path ~ '\.safetensors$')
                 ELSE bool_or(path = 'adapter_model.safetensors') END AS has_weights
@@ -113,7 +111,7 @@ INSERT INTO file
 SELECT model_id, 'chat_template.jinja', octet_length(data), true, encode(sha256(data), 'hex') FROM template;
 
 UPDATE file SET sha256 = (
-    SELECT encode(sha256(string_agg(f.data, '' ORDER BY f.part)), 'hex')
+    SELECT pgml._sha256(f.data ORDER BY f.part)
     FROM postgresml.files f WHERE (f.model_id, f.path) = (file.model_id, file.path))
 WHERE sha256 IS NULL;
 

@@ -14,7 +14,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import psycopg
@@ -108,9 +108,17 @@ class _ThreadPool:
 
     def _kept(self) -> psycopg.Connection | None:
         while self._idle:
-            with suppress(IndexError, psycopg.OperationalError):  # another thread took it, or the server has ended it
+            try:
                 connection = self._idle.pop()
+            except IndexError:  # another thread took the last one
+                break
+            try:
                 connection.execute("")
+            except BaseException as error:  # the server has ended it, or the user interrupts
+                connection.close()
+                if not isinstance(error, psycopg.OperationalError):
+                    raise
+            else:
                 return connection
         return None
 

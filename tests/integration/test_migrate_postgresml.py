@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from pathlib import Path
 
@@ -143,6 +144,18 @@ def test_rows_keep_their_ids_times_and_values(moved):
         assert (parts.longest, parts.whole) == (4 << 20, True)
         assert parts.parts >= 3
         assert not connection.execute("SELECT FROM pgml.files WHERE path LIKE '%%.bin'").fetchall()
+
+
+def test_files_may_be_larger_than_a_value(moved):
+    database, _ = moved
+    hashed = "SELECT pgml._sha256(convert_to(repeat(chr(96 + part), 100000000), 'UTF8') ORDER BY part DESC) FROM "
+    wanted = hashlib.sha256()
+    for part in range(11, 0, -1):
+        wanted.update(chr(96 + part).encode() * 100_000_000)
+    assert database.value(f"{hashed} generate_series(1, 11) AS part") == wanted.hexdigest()  # 1.1 GB
+    empty = hashlib.sha256().hexdigest()
+    assert database.value(f"{hashed} generate_series(1, 0) AS part") == empty
+    assert database.value("SELECT pgml._sha256(NULL)") == empty
 
 
 def test_what_is_deployed_stays_deployed(moved):

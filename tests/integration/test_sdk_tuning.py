@@ -15,6 +15,7 @@ from tests.integration.test_tune_conversation import JOB as TALKS_JOB
 from tests.integration.test_tune_conversation import ROWS
 
 import pgml
+from pgml.connections import Connections
 
 SHORT = {"training_args": {"num_train_epochs": 20, "eval_strategy": "no"}}  # a few seconds
 
@@ -157,3 +158,21 @@ def test_ctrl_c_cancels_the_job(url):
     thread.join()
     # The statement is over at once; the job, when its trainer is.
     wait_until(lambda: statuses(url)["interrupted"] == "cancelled", "the job to end")
+
+
+def test_an_interrupt_leaves_no_connection_behind(url, monkeypatch):
+    """One that comes while a kept connection is tried out: it belongs to nobody then."""
+    connections = Connections(url)
+    with connections.connection() as kept:
+        pass
+
+    def interrupted(_query):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kept, "execute", interrupted)
+    with pytest.raises(KeyboardInterrupt), connections.connection():
+        pass
+    assert kept.closed
+    with connections.connection() as other:
+        assert other.execute("SELECT 1").fetchone() == (1,)
+    connections.close()

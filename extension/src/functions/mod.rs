@@ -7,6 +7,7 @@ mod load_dataset;
 mod pull_from_hub;
 mod push_to_hub;
 mod resume;
+mod sha256;
 mod transform;
 mod transform_stream;
 mod tune;
