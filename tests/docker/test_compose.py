@@ -46,12 +46,28 @@ def test_its_services_have_what_they_need(compose):
     assert device["driver"] == "nvidia"
 
 
-@pytest.mark.timeout(900)  # the whole example: a minute and a half where nothing else runs
-def test_the_demo_tunes_and_predicts(compose):
+@pytest.fixture(scope="module")
+def demo(compose):
+    """Run an example as the service demo does; what it printed."""
     compose("up", "--detach", "db")
     name = compose("ps", "--quiet").split()[0]
     healthy = lambda: docker("exec", name, "healthcheck", check=False).returncode == 0  # noqa: E731 short
     wait_until(healthy, "db to be healthy", START)
-    said = compose("--profile", "demo", "run", "--rm", "demo", "demo", "made_with_ml")
+    return lambda example: compose("--profile", "demo", "run", "--rm", "demo", "demo", example)
+
+
+@pytest.mark.timeout(900)  # the whole example: a minute and a half where nothing else runs
+def test_the_demo_tunes_and_predicts(demo):
+    said = demo("made_with_ml")
     assert "successful" in said
     assert " rows | right | accuracy" in said
+
+
+@pytest.mark.timeout(900)  # likewise
+def test_the_demo_tunes_and_chats(demo):
+    said = demo("identity")
+    assert "successful" in said
+    (answers,) = [line.split("|") for line in said.splitlines() if line.strip().startswith("Who are you?")]
+    _, before, after = answers
+    assert "Elly" not in before
+    assert "Elly" in after

@@ -74,6 +74,17 @@ def test_a_chat_model_answers(tagged):
     assert "Paris" in tagged.value(query, task, '{"temperature": 0, "max_tokens": 20}')
 
 
+def test_embedded_mode_answers_as_shared_mode(tagged):
+    question = "SELECT pgml.predict('tags', 'Detecting objects in images with convolutions')"
+    with tagged.connect() as session:
+        session.execute("CREATE EXTENSION plpython3u")
+        shared = session.execute(question).fetchone()
+        session.execute("SET pgml.runtime = 'embedded'")
+        assert session.execute(question).fetchone() == shared
+        here = "SELECT state, pid = pg_backend_pid() FROM pgml.runtime_status()"
+        assert session.execute(here).fetchone() == ("embedded", True)
+
+
 @pytest.mark.parametrize("end", [("restart",), ("kill", "--signal", "KILL")], ids=["restart", "power cut"])
 def test_a_job_that_loses_its_container_can_be_resumed(served, with_reviews, end):
     model_id = begin(with_reviews, f"lost by {end[0]}")
