@@ -59,6 +59,14 @@ def test_an_old_name_loads_all_splits_in_order(settings):
     assert set(loaded.column("label")[600:]) == {"-1"}
 
 
+@pytest.mark.parametrize("status", [429, 500])
+def test_a_hub_that_stumbles_is_asked_again(settings, hub, status):
+    hub.fail(status, "/api/datasets/", times=2, headers={"Retry-After": "0"})
+    assert load_by_errand(settings(), "imdb", limit=1).ok["splits"]["train"] == 1
+    statuses = [one.status for one in hub.requests if "/api/datasets/" in one.path]
+    assert statuses[:4] == [status, status, 307, 200]  # it has another name now
+
+
 @pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")  # of huggingface_hub, when it uploads
 def test_a_limit_reads_no_more_than_it_needs(load, fault, settings, hub, hub_api, tmp_path):
     rows = 100_000

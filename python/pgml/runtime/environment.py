@@ -35,6 +35,12 @@ def share_processors() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
 
 
+def prepare_training() -> None:
+    """Let two trainings with one seed give the same weights on a GPU too, and texts be tokenized by all processors."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+
+
 def prepare_environment(home: str) -> None:
     """Keep the libraries quiet and away from the network; `home` is for what they write where HF_HOME is not set."""
     os.environ.update(QUIET)

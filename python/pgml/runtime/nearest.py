@@ -25,6 +25,17 @@ def quoted_list(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))
 
 
+def alternatives(name: str, names: Iterable[str]) -> str:
+    """The hint for a name that something does not have; names stay in their order.
+
+    >>> alternatives("tset", ["train", "test"])
+    'Perhaps you meant "test". It has: train, test.'
+    """
+    names = list(names)
+    close = nearest(name, names)
+    return (f'Perhaps you meant "{close}". ' if close else "") + f"It has: {', '.join(names)}."
+
+
 def check_names(names: Iterable[str], valid: Iterable[str], what: str, owner: str) -> None:
     """Refuse names that are not valid, all in one error: `unknown argument "tok_k" for text-classification`."""
     valid = list(valid)

@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from pgml.runtime import frames, logs
-from pgml.runtime.environment import MISSING_PACKAGE, install_hint, prepare_environment, share_processors
+from pgml.runtime.environment import (
+    MISSING_PACKAGE,
+    install_hint,
+    prepare_environment,
+    prepare_training,
+    share_processors,
+)
 from pgml.runtime.errors import as_fault
 from pgml.runtime.redaction import remember
 from pgml.runtime.tuning.channel import FAILED, Channel, StandardOutput
@@ -127,15 +133,14 @@ def _hub_of_standard_input() -> dict[str, Any] | None:
 def _prepare_process(job: Path) -> None:
     """Set what the libraries read from the environment when they are imported."""
     share_processors()
+    prepare_training()
     prepare_environment(str(job / "output" / "home"))
     # A job is one process on one GPU; with several in sight, Trainer would spread each batch over all of them.
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
     os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[0]
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     threads = os.environ.get("OMP_NUM_THREADS")
     if threads:
         os.environ.setdefault("RAYON_NUM_THREADS", threads)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 
 def _keep_freed_memory(task: str) -> None:

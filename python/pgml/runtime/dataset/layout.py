@@ -29,7 +29,7 @@ from pgml.runtime.errors import (
     UNDEFINED_OBJECT,
     RuntimeFault,
 )
-from pgml.runtime.nearest import nearest, quoted_list
+from pgml.runtime.nearest import alternatives, nearest, quoted_list
 
 CARD, OLD_CARD = "README.md", "dataset_infos.json"
 CARDS = (CARD, OLD_CARD)
@@ -82,11 +82,10 @@ class Card:
         if wanted is not None:
             if wanted in offered:
                 return wanted
-            close = nearest(wanted, offered)
             raise RuntimeFault(
                 f'subset "{wanted}" does not exist in data set "{title}"',
                 sqlstate=UNDEFINED_OBJECT,
-                hint=(f'Perhaps you meant "{close}". ' if close else "") + f"It has: {quoted_list(offered)}.",
+                hint=alternatives(wanted, sorted(offered)),
             )
         if not self.subsets:
             return offered[0] if len(offered) == 1 else DEFAULT

@@ -16,6 +16,7 @@ from huggingface_hub.utils._validators import validate_repo_id
 
 from pgml.runtime.dataset.layout import CARDS
 from pgml.runtime.errors import RuntimeFault
+from pgml.runtime.hub.client import SECONDS_FOR_A_LOOK, patiently
 from pgml.runtime.hub.errors import as_hub_fault, is_out_of_reach, not_cached
 from pgml.runtime.hub.policy import check_allowed
 from pgml.runtime.hub.progress import reporting
@@ -102,7 +103,11 @@ def find(settings: HubSettings, name: str, revision: str | None, out: Out) -> Re
             raise not_cached(name)
         return repository
     try:
-        info = HfApi().dataset_info(name, revision=revision, token=settings.token or False)
+        info = patiently(
+            lambda: HfApi().dataset_info(
+                name, revision=revision, timeout=SECONDS_FOR_A_LOOK, token=settings.token or False
+            )
+        )
         check_allowed(settings, name, info.id)
         _check_name(info.id)
         # What the Hub does not call public is kept apart if a token was needed to see it, for all one knows.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pgml.runtime.errors import FEATURE_NOT_SUPPORTED, INVALID_PARAMETER_VALUE, UNDEFINED_OBJECT, RuntimeFault
-from pgml.runtime.nearest import nearest
+from pgml.runtime.nearest import alternatives
 
 SPLIT = re.compile(r"\s*(?P<name>\w+(?:\.\w+)*)(?:\[(?P<start>-?\d+%?)?:(?P<end>-?\d+%?)?\])?\s*")
 ALL = "all"
@@ -47,11 +47,10 @@ def wanted_parts(splits: list[str] | None, offered: list[str], count: CountRows)
 def _offered(name: str, offered: list[str]) -> str:
     if name in offered:
         return name
-    close = nearest(name, offered)
     raise RuntimeFault(
         f'split "{name}" does not exist in the data set',
         sqlstate=UNDEFINED_OBJECT,
-        hint=(f'Perhaps you meant "{close}". ' if close else "") + f"It has: {', '.join(offered)}.",
+        hint=alternatives(name, offered),
     )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pgml.runtime.embedded import errand_thread, threads, training
-from pgml.runtime.environment import install_hint, share_processors
+from pgml.runtime.environment import install_hint, prepare_training, share_processors
 from pgml.runtime.errors import RuntimeFault, as_fault
 from pgml.runtime.frames import write_frame
 from pgml.runtime.hub import errands
@@ -38,9 +38,8 @@ def start(options: dict[str, Any]) -> None:
         sys.argv = [""]  # libraries look at it
     _log_to_the_server()
     share_processors()
+    prepare_training()
     os.environ.update(HubSettings.from_request(options["hub"]).variables())
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     if options["threads"]:
         os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(options["threads"])
     errands.start_with(errand_thread.ErrandThread)

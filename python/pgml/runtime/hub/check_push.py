@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import httpx2
-from huggingface_hub import HfApi, set_client_factory
+from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
-from huggingface_hub.utils._http import default_client_factory
 from huggingface_hub.utils._validators import validate_repo_id
 
 from pgml.runtime.errors import (
@@ -19,15 +17,13 @@ from pgml.runtime.errors import (
     OBJECT_NOT_IN_PREREQUISITE_STATE,
     RuntimeFault,
 )
+from pgml.runtime.hub.client import SECONDS_FOR_A_LOOK
 from pgml.runtime.hub.errors import as_hub_fault
 from pgml.runtime.hub.names import default_name
 from pgml.runtime.nearest import quoted_list
 
 if TYPE_CHECKING:
     from pgml.runtime.hub.errand import Out
-
-TIMEOUT = httpx2.Timeout(120, connect=10)
-"""Seconds. A commit of many files takes the Hub a while."""
 
 
 def run(request: dict[str, Any], payload: bytes, out: Out) -> dict[str, Any]:  # noqa: ARG001 as all errands
@@ -43,7 +39,7 @@ def check_push(hub: dict[str, Any], repo_id: str | None, project: str) -> dict[s
         account = api.whoami()
         name = _full_name(name, account)
         try:
-            info = api.model_info(name)
+            info = api.model_info(name, timeout=SECONDS_FOR_A_LOOK)
         except RepositoryNotFoundError:
             return {"repo_id": name, "exists": False, "private": None}
     except RuntimeFault:
@@ -69,15 +65,7 @@ def api_to_push(hub: dict[str, Any]) -> HfApi:
             hint="Give one with the call, or keep one for your role: SELECT pgml.set_secret('hub_token', '…');"
             " an administrator can set pgml.hub_token.",
         )
-    set_client_factory(_client)
     return HfApi(endpoint=hub.get("endpoint") or None, token=str(token))
-
-
-def _client() -> httpx2.Client:
-    """The library's own, but it does not wait for ever for a Hub that says nothing."""
-    client = default_client_factory()
-    client.timeout = TIMEOUT
-    return client
 
 
 def _valid(repo_id: str) -> str:

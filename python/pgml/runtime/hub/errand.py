@@ -97,9 +97,12 @@ def _answer(request: dict[str, Any], payload: bytes, out: Out) -> dict[str, Any]
         return RuntimeFault(f'unknown errand "{request.get("op")}"', sqlstate=PROTOCOL_VIOLATION).as_frame()
     name, doing = OPERATIONS[request["op"]]
     try:
+        from pgml.runtime.hub import client  # noqa: PLC0415 imports libraries
+
         module = importlib.import_module(name)
         for library in LIBRARIES:
             logging.getLogger(library).handlers.clear()  # what they log comes by the root's
+        client.wait_within_reason()
         return {"ok": True, **module.run(request, payload, out)}
     except ModuleNotFoundError as error:
         message = f"Python package {error.name} is missing from {sys.executable}"

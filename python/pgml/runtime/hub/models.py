@@ -7,9 +7,7 @@
 from __future__ import annotations
 
 import glob
-import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx2
 from huggingface_hub import HfApi, ModelInfo, hf_hub_url, snapshot_download
@@ -22,6 +20,7 @@ from huggingface_hub.utils._validators import validate_repo_id
 from pgml.runtime.errors import INVALID_PARAMETER_VALUE, RuntimeFault
 from pgml.runtime.hub import blobs, snapshots
 from pgml.runtime.hub.blobs import Blob
+from pgml.runtime.hub.client import SECONDS_FOR_A_LOOK, patiently
 from pgml.runtime.hub.errors import as_hub_fault, is_out_of_reach, not_cached
 from pgml.runtime.hub.policy import check_allowed, may_run_code
 from pgml.runtime.hub.progress import reporting
@@ -32,11 +31,6 @@ from pgml.runtime.serving.directories import check_files
 
 if TYPE_CHECKING:
     from pgml.runtime.hub.errand import Out
-
-T = TypeVar("T")
-SECONDS_FOR_A_LOOK = 10.0
-PAUSES = (1.0, 3.0)
-LONGEST_PAUSE = 10.0
 
 
 class Wish(NamedTuple):
@@ -90,7 +84,7 @@ def _snapshot(wish: Wish, out: Out) -> Snapshot:
         if settings.offline:
             raise not_cached(name)
     try:
-        seen = _patiently(lambda: _look(settings, name, revision))
+        seen = patiently(lambda: _look(settings, name, revision))
     except (HfHubHTTPError, httpx2.TransportError) as error:
         if not is_out_of_reach(error):
             raise
@@ -177,23 +171,3 @@ def _check_names(name: str, revision: str | None) -> None:
             sqlstate=INVALID_PARAMETER_VALUE,
             hint="Name a branch, a tag or a commit, or leave the revision out.",
         )
-
-
-def _patiently(ask: Callable[[], T]) -> T:
-    """Ask again after a moment where the Hub stumbles; one that is not there is not waited for."""
-    for pause in PAUSES:
-        try:
-            return ask()
-        except (httpx2.ConnectError, httpx2.TimeoutException):
-            raise
-        except (HfHubHTTPError, httpx2.TransportError) as error:
-            if not is_out_of_reach(error):
-                raise
-            time.sleep(_pause(error, pause))
-    return ask()
-
-
-def _pause(error: Exception, pause: float) -> float:
-    """How long to wait: as the Hub says, if it does, within reason."""
-    seconds = error.response.headers.get("Retry-After", "") if isinstance(error, HfHubHTTPError) else ""
-    return min(float(seconds), LONGEST_PAUSE) if seconds.isdigit() else pause

@@ -19,6 +19,7 @@ from huggingface_hub.utils._http import parse_ratelimit_headers
 
 from pgml.runtime.errors import CONNECTION_FAILURE, RuntimeFault
 from pgml.runtime.hub.check_push import api_to_push
+from pgml.runtime.hub.client import SECONDS_FOR_A_LOOK
 from pgml.runtime.hub.errors import as_hub_fault
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def run(request: dict[str, Any], payload: bytes, out: Out) -> dict[str, Any]:  #
 def _push(api: HfApi, request: dict[str, Any], out: Out) -> dict[str, Any]:
     name, private, revision = request["repo_id"], bool(request.get("private")), request.get("revision")
     url = api.create_repo(name, private=private, exist_ok=True)
-    is_private = bool(api.model_info(name).private)
+    is_private = bool(api.model_info(name, timeout=SECONDS_FOR_A_LOOK).private)
     if private and not is_private:
         out.notice(f'repository "{name}" was there before, and everybody can read it')
     if revision:

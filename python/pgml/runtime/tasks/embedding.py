@@ -15,7 +15,7 @@ from tokenizers import normalizers
 from transformers import AutoModel, AutoModelForTextEncoding, BatchEncoding
 
 from pgml.runtime.errors import FEATURE_NOT_SUPPORTED, INVALID_PARAMETER_VALUE, RuntimeFault
-from pgml.runtime.nearest import nearest, quoted_list
+from pgml.runtime.nearest import alternatives, quoted_list
 from pgml.runtime.serving.directories import read_json
 from pgml.runtime.tasks import LoadedModel, Results, TaskSpec
 from pgml.runtime.tasks.arguments import ANYTHING, BOOLEAN, COUNT, COUNT_OR_NULL, STRING, check_arguments, one_of
@@ -147,11 +147,10 @@ def _prompt(settings: dict[str, Any], args: dict[str, Any]) -> str:
     prompts = {"query": "", "document": "", **(settings.get("prompts") or {})}
     name = args.get("prompt_name", settings.get("default_prompt_name"))
     if name is not None and name not in prompts:
-        close = nearest(name, list(prompts))
         raise RuntimeFault(
             f'model has no prompt "{name}"',
             sqlstate=INVALID_PARAMETER_VALUE,
-            hint=(f'Perhaps you meant "{close}". ' if close else "") + f"It has: {quoted_list(prompts)}.",
+            hint=alternatives(name, sorted(prompts)),
         )
     return str(prompts.get(name) or "")
 
