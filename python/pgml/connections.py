@@ -24,6 +24,7 @@ from psycopg.pq import TransactionStatus
 MAX_CONNECTIONS = 16
 OPTIONS: dict[str, Any] = {
     "autocommit": True,
+    "client_encoding": "utf8",  # that of a database in SQL_ASCII would turn all texts into bytes
     "fallback_application_name": "pgml",
     "prepare_threshold": None,  # named statements would not survive a proxy that shares connections
 }

@@ -34,6 +34,7 @@ def examine(database_url: str | None = None) -> Iterator[Finding]:
         where = connection.info
         yield Finding(OK, f'connection: database "{where.dbname}" on {where.host}:{where.port} as "{where.user}"')
         yield _server(where.server_version // 10000)
+        yield _encoding(where.parameter_status("server_encoding") or "unknown")
         yield from _preload(connection)
         if where.host.startswith("/") and (finding := out_of_memory(cgroup_of(where.backend_pid))):
             yield finding
@@ -56,6 +57,13 @@ def _server(major: int) -> Finding:
     versions = ", ".join(map(str, SERVER_VERSIONS))
     mend = f"Use one of PostgreSQL {versions}."
     return Finding(PROBLEM, f"server: PostgreSQL {major}; pgml is made for PostgreSQL {versions}", mend)
+
+
+def _encoding(encoding: str) -> Finding:
+    if encoding == "UTF8":
+        return Finding(OK, "encoding: UTF8")
+    mend = "Move to a database made by CREATE DATABASE … TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'."
+    return Finding(WARNING, f"encoding: {encoding}; texts of it beyond ASCII may be refused", mend)
 
 
 def _preload(connection: Connection) -> Iterator[Finding]:

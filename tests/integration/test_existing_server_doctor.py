@@ -30,6 +30,7 @@ def test_before_the_extension_is_created_all_else_is_looked_at(bare):
     assert list(found) == [
         "connection",
         "server",
+        "encoding",
         "shared_preload_libraries",
         "extension",
         "library",
