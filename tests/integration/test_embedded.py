@@ -127,6 +127,24 @@ def test_a_cancel_ends_a_training_between_two_steps(session, database, how):
     assert not list((database.cluster.data / "pgml" / "jobs").glob("*/*/job.json"))
 
 
+def test_a_cancel_ends_the_work_before_the_first_step(session):
+    """And leaves nothing of it running when the session goes on."""
+    session.execute(
+        "CREATE TABLE long AS SELECT repeat(text, 20) AS text, verdict FROM reviews, generate_series(1, 800)"
+    )
+    body = "'import threading; return threading.active_count()'"
+    session.execute(f"CREATE FUNCTION threads() RETURNS int LANGUAGE plpython3u AS {body}")
+    threads = session.execute("SELECT threads()").fetchone()
+    session.add_notice_handler(
+        one_cancel := lambda said: session.cancel_safe() if "tokenising" in said.message_primary else None
+    )
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        tune_reviews(session, "long", relation_name="long")
+    session.remove_notice_handler(one_cancel)
+    assert session.execute("SELECT threads()").fetchone() == threads
+    assert session.execute(PREDICT).fetchone()
+
+
 def test_a_cancel_ends_an_answer(session):
     many = """SELECT pgml.transform('{"task": "text-classification", "model": "bert-classifier"}'::jsonb,
                                     inputs => array_agg(repeat('film ', 50) || i))

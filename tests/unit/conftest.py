@@ -36,10 +36,21 @@ def tiny_copy(tiny_model, tmp_path):
     return Path(shutil.copytree(tiny_model("bert"), tmp_path / "copy"))
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """One thread for torch: more are slower where other tests run beside these, and round otherwise."""
+    import torch  # noqa: PLC0415 most tests do not need it
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
-def handlers(tmp_path):
+def handlers(tmp_path, one_thread):
     """The operations of a server process, without one."""
-    from pgml.runtime.serving.handlers import Handlers  # noqa: PLC0415 imports torch, which most tests do not need
+    from pgml.runtime.serving.handlers import Handlers  # noqa: PLC0415 as above
 
     handlers = Handlers(tmp_path / "cache", threads=1)
     yield handlers

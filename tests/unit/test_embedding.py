@@ -23,6 +23,7 @@ from pgml.runtime.serving.engine import Engine
 from pgml.runtime.serving.models import ModelDirectory
 from pgml.runtime.tasks import TaskSpec, embedding, sentence_layers
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 TASK = TaskSpec("embedding", device="cpu")
 MINILM = Path(os.environ["PGML_MODELS"]) / "all-MiniLM-L6-v2"
 WORDS = "the film was wonderful terrible late broken phone screen battery how do i reset a password berlin".split()
@@ -54,15 +55,6 @@ def load(directory):
 
 def library(directory):
     return SentenceTransformer(str(directory), device="cpu", local_files_only=True)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """More are slower where other tests run beside these."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 
 import pytest
 import torch
+import tuning_here
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from tuning import WORDS, easy_rows, follow, make_job, start_trainer, train
 
 from pgml import __version__
+from pgml.runtime.tuning.examples import progress
 
 FAST = {"training_args": {"learning_rate": 3e-3, "num_train_epochs": 6, "per_device_train_batch_size": 8}}
 
@@ -48,6 +50,15 @@ def test_notices_say_what_happens_before_the_first_step(trained):
         "1 of 48 rows are longer than the model takes and were truncated",
         "training on 36 rows, testing on 12, on the CPU",
     ]
+
+
+def test_long_tokenising_says_how_far_it_is(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_NOTICES", 0)
+    job = make_job(tmp_path / "job", tiny_model("bert"), easy_rows(3000), {"training_args": {"max_steps": 1}})
+    tuned = tuning_here.run(job)
+    told = [notice for notice in tuned.notices if notice.startswith("tokenised ")]
+    # Three batches of the 2250 rows to learn, then one of the others.
+    assert told == [f"tokenised {rows} of 3000 rows" for rows in (1000, 2000, 2250)]
 
 
 def test_log_rows_have_the_keys_that_users_read(trained):

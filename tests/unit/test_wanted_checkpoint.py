@@ -41,7 +41,7 @@ def pushed(job: Path, model: Path, target: Path, **names: int) -> Path:
 
 
 @pytest.fixture(scope="module")
-def jobs(tiny_model, tmp_path_factory):
+def jobs(one_thread, tiny_model, tmp_path_factory):
     """A job that ran to its end, and one that was killed after its second epoch: after 10 of 20 steps."""
     home = tmp_path_factory.mktemp("jobs")
     whole, cut = (make_job(home / name, tiny_model("bert"), None, {"training_args": TRAINING}) for name in "ab")

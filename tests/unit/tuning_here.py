@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from transformers import set_seed
 
+from pgml.runtime.tuning.examples.progress import Tokenising
 from pgml.runtime.tuning.fit import fit
 from pgml.runtime.tuning.kinds import kind_of
 from pgml.runtime.tuning.resuming.beginning import begin, notes_of
@@ -31,6 +32,9 @@ class Channel:
         self.sent.append({"event": event, **header})
         if event == "log" and "loss" in header["logs"] and header["logs"]["step"] == self._last_step:
             raise Killed
+
+    def may_end(self):
+        pass
 
     def notice(self, message):
         self.send("notice", message=message)
@@ -64,7 +68,8 @@ def run(job: Path, last_step: int | None = None, *, resume: bool = False) -> Out
     kind = kind_of(job, plan, analysis)
     set_seed(plan["seed"])
     kind.load(channel)
-    trainer = kind.make_trainer(channel, kind.tokenise("train"), kind.tokenise("test"))
+    count = Tokenising(channel, analysis["used"])
+    trainer = kind.make_trainer(channel, kind.tokenise("train", count), kind.tokenise("test", count))
     try:
         metrics = fit(trainer, notes_of(plan, analysis), checkpoint)
     except Killed:

@@ -26,6 +26,7 @@ from pgml.runtime.environment import (
 from pgml.runtime.errors import as_fault
 from pgml.runtime.redaction import remember
 from pgml.runtime.tuning.channel import FAILED, Channel, StandardOutput
+from pgml.runtime.tuning.examples.progress import Tokenising
 from pgml.runtime.tuning.resuming.beginning import begin, notes_of
 
 logger = logging.getLogger("pgml.runtime.train")
@@ -90,7 +91,8 @@ def tune(
     kind.load(channel)
 
     channel.notice(f"tokenising {analysis['used']} rows")
-    train, test = kind.tokenise("train"), kind.tokenise("test")
+    count = Tokenising(channel, analysis["used"])
+    train, test = kind.tokenise("train", count), kind.tokenise("test", count)
     for message in unusual_rows(train, test, analysis["used"]):
         channel.notice(message)
 

@@ -21,20 +21,19 @@ class Stopped(BaseException):
 
 
 class SocketChannel(Channel):
-    """Events over a socket; the training ends at its next step when the other side is closed."""
+    """Events over a socket; when the other side is closed, the training ends at its next step or batch."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         super().__init__(sock.makefile("wb", buffering=0))
 
-    def progress(self, step: int, max_steps: int) -> None:
-        """Say how far it is, and hear whether to stop."""
+    def may_end(self) -> None:
+        """Hear whether to stop."""
         try:
             if not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
                 raise Stopped
         except BlockingIOError:
             pass
-        super().progress(step, max_steps)
 
     def _send(self, header: dict[str, Any], payload: bytes = b"") -> None:
         try:

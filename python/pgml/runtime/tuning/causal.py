@@ -17,7 +17,7 @@ from pgml.runtime.tuning.examples import packing
 from pgml.runtime.tuning.examples.makers import Limits, Maker, conversation_maker, prompt_maker, text_maker
 from pgml.runtime.tuning.examples.prompt_template import PromptTemplate
 from pgml.runtime.tuning.examples.samples import Samples
-from pgml.runtime.tuning.examples.tokenised import Part, tokenise_examples
+from pgml.runtime.tuning.examples.tokenised import Count, Part, tokenise_examples
 from pgml.runtime.tuning.fit import final_metrics, make_trainer
 from pgml.runtime.tuning.precision import choose_precision, quantization
 from pgml.runtime.tuning.resuming.job_trainer import JobTrainer
@@ -59,12 +59,12 @@ class CausalTuning:
         how = "an adapter of" if self._lora is not None else "all"
         channel.notice(f"training {how} {sizes['trainable_parameters']} of {sizes['parameters']} parameters")
 
-    def tokenise(self, part: str) -> Part:
+    def tokenise(self, part: str, count: Count) -> Part:
         """Examples of the rows of a part."""
         limits = Limits(
             self._hyperparams["tokenizer_args"]["max_length"], self._hyperparams["dataset_args"]["on_overflow"]
         )
-        rows = tokenise_examples(self._job, part, self._maker(limits), limits.on_overflow)
+        rows = tokenise_examples(self._job, part, self._maker(limits), limits.on_overflow, count)
         if not rows.tokens:
             raise RuntimeFault(
                 f"the {part} part has no row with anything to learn",

@@ -31,8 +31,12 @@ class Channel:
         """Say what is happening."""
         self.send("notice", message=message)
 
+    def may_end(self) -> None:
+        """A moment at which the training can be ended from outside, where that does not come by itself."""
+
     def progress(self, step: int, max_steps: int) -> None:
         """Say how far it is; at most once a second."""
+        self.may_end()
         now = time.monotonic()
         if now - self._last_progress >= SECONDS_BETWEEN_PROGRESS:
             self._last_progress = now

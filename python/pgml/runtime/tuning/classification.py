@@ -13,7 +13,7 @@ from pgml.runtime.tuning import artefacts, lora
 from pgml.runtime.tuning.channel import Channel
 from pgml.runtime.tuning.classifier import adapted_head, load_classifier
 from pgml.runtime.tuning.earlier import check_labels
-from pgml.runtime.tuning.examples.tokenised import Part, tokenise
+from pgml.runtime.tuning.examples.tokenised import Count, Part, tokenise
 from pgml.runtime.tuning.fit import make_trainer, predict
 from pgml.runtime.tuning.metrics import describe, summarise
 from pgml.runtime.tuning.resuming.job_trainer import JobTrainer
@@ -45,9 +45,10 @@ class Classification:
             head = adapted_head(self.model, loaded.missing, self._lora)
             self.model = lora.add_adapter(self.model, head, "SEQ_CLS")
 
-    def tokenise(self, part: str) -> Part:
+    def tokenise(self, part: str, count: Count) -> Part:
         """Tokens of the rows of a part."""
-        return tokenise(self._job, part, self._tokenizer, self._labels, self._plan["hyperparams"]["tokenizer_args"])
+        tokenizer_args = self._plan["hyperparams"]["tokenizer_args"]
+        return tokenise(self._job, part, self._tokenizer, self._labels, tokenizer_args, count)
 
     def make_trainer(self, channel: Channel, train: Part, test: Part) -> JobTrainer:
         """The Trainer for padded batches."""

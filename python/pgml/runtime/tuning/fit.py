@@ -66,6 +66,12 @@ class Report(TrainerCallback):
         """Send how far it is."""
         self._channel.progress(state.global_step, state.max_steps)
 
+    def on_prediction_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Let the training be ended during an evaluation too."""
+        self._channel.may_end()
+
     def _send_row(self, state: TrainerState, logs: dict[str, Any]) -> None:
         row = {"step": state.global_step, "max_steps": state.max_steps, "timestamp": datetime.now(UTC).isoformat()}
         self._channel.send("log", logs={**logs, **row})

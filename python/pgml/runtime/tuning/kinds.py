@@ -9,7 +9,7 @@ from pgml.runtime.tuning.base_model import CAUSAL_TASKS
 
 if TYPE_CHECKING:
     from pgml.runtime.tuning.channel import Channel
-    from pgml.runtime.tuning.examples.tokenised import Part
+    from pgml.runtime.tuning.examples.tokenised import Count, Part
     from pgml.runtime.tuning.resuming.job_trainer import JobTrainer
 
 
@@ -19,7 +19,7 @@ class Kind(Protocol):
     def load(self, channel: Channel) -> None:
         """Load the base model as what it is to become."""
 
-    def tokenise(self, part: str) -> Part:
+    def tokenise(self, part: str, count: Count) -> Part:
         """Tokens of the part `train` or `test`."""
 
     def make_trainer(self, channel: Channel, train: Part, test: Part) -> JobTrainer:

@@ -21,6 +21,10 @@ from pgml.runtime.tuning.examples.makers import Maker, TooLong
 
 PROGRAM_LIMIT_EXCEEDED = "54000"
 
+Batch = dict[str, list[Any]]
+"""Values by column."""
+Count = Callable[[int], None]
+"""Is told the number of rows of each batch."""
 LENGTH = "length"
 """The column that TrainingArguments reads to group rows by length."""
 
@@ -40,14 +44,16 @@ class Part:
     """Rows that were dropped: for their length, or because no token of them is trained."""
 
 
-def tokenise(job: Path, part: str, tokenizer: Any, labels: list[str], tokenizer_args: dict[str, Any]) -> Part:
+def tokenise(
+    job: Path, part: str, tokenizer: Any, labels: list[str], tokenizer_args: dict[str, Any], count: Count
+) -> Part:
     """Tokenise the rows that `<part>.npy` numbers, without padding."""
     rows = _rows(job, part)
     number = {label: position for position, label in enumerate(labels)}
     texts = [name for name in rows.column_names if name != "label"]
     truncated = 0
 
-    def encode_batch(batch: dict[str, list[str]]) -> dict[str, Any]:
+    def encode_batch(batch: Batch) -> dict[str, Any]:
         nonlocal truncated
         pairs = batch[texts[1]] if len(texts) > 1 else None
         encoded = encode(tokenizer, batch[texts[0]], pairs, tokenizer_args)
@@ -57,16 +63,16 @@ def tokenise(job: Path, part: str, tokenizer: Any, labels: list[str], tokenizer_
         columns[LENGTH] = [len(ids) for ids in encoded["input_ids"]]
         return columns
 
-    tokens = _map(rows, encode_batch, job, part)
+    tokens = _map(rows, encode_batch, job, part, count)
     return Part(tokens, truncated, _count_tokens(tokens))
 
 
-def tokenise_examples(job: Path, part: str, make: Maker, on_overflow: str) -> Part:
+def tokenise_examples(job: Path, part: str, make: Maker, on_overflow: str, count: Count) -> Part:
     """Tokenise the rows that `<part>.npy` numbers into examples of a causal language model."""
     rows = _rows(job, part)
     counts = dict.fromkeys(("truncated", "too_long", "untrained"), 0)
 
-    def make_batch(batch: dict[str, list[str | None]]) -> dict[str, list[Any]]:
+    def make_batch(batch: Batch) -> dict[str, list[Any]]:
         columns: dict[str, list[Any]] = {"input_ids": [], "labels": [], "prompt_length": [], LENGTH: []}
         for values in zip(*batch.values(), strict=True):
             try:
@@ -86,7 +92,7 @@ def tokenise_examples(job: Path, part: str, make: Maker, on_overflow: str) -> Pa
                 columns[LENGTH].append(len(example.ids))
         return columns
 
-    tokens = _map(rows, make_batch, job, part)
+    tokens = _map(rows, make_batch, job, part, count)
     return Part(tokens, tokens=_count_tokens(tokens), **counts)
 
 
@@ -122,11 +128,16 @@ def _rows(job: Path, part: str) -> Dataset:
     return Dataset.from_file(str(job / "rows.arrow")).select(np.load(job / f"{part}.npy"))
 
 
-def _map(rows: Dataset, function: Callable[..., Any], job: Path, part: str) -> Dataset:
+def _map(rows: Dataset, function: Callable[[Batch], Any], job: Path, part: str, count: Count) -> Dataset:
+    def counted(batch: Batch) -> Any:
+        columns = function(batch)
+        count(len(next(iter(batch.values()))))
+        return columns
+
     target = job / "output" / f"{part}.tokens"
     target.parent.mkdir(exist_ok=True)
     return rows.map(
-        function,
+        counted,
         batched=True,
         remove_columns=rows.column_names,
         cache_file_name=str(target),
