@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 
 import psycopg
 import pytest
@@ -54,7 +55,13 @@ def test_the_image_is_small_and_says_how_it_stops():
     ).stdout.split()
     assert int(size) < 2_500_000_000
     assert (user, signal) == ("postgres", "SIGINT")
-    assert '"healthcheck"' in docker("image", "inspect", IMAGE).stdout
+    said = docker("image", "inspect", IMAGE).stdout
+    assert '"healthcheck"' in said  # Docker and podman have it in different places
+    assert set(json.loads(said)[0]["Config"]["Volumes"]) == {
+        "/var/lib/postgresql/data",
+        "/var/cache/pgml",
+        "/srv/models",
+    }
 
 
 @pytest.fixture(scope="module")
