@@ -128,7 +128,7 @@ value: the secret, NULL to forget it. Give it as a parameter: statements may be 
 COMMENT ON FUNCTION pgml.secret_names() IS 'The names of the current role''s secrets.';
 COMMENT ON FUNCTION pgml._job_is_resumable(bigint) IS 'Whether a job left a checkpoint. For the view pgml.jobs.';
 COMMENT ON FUNCTION pgml.runtime_status() IS
-'The process that answers predictions: state (stopped, starting, ready, backoff), process ids, interpreter, how the one before it ended and what it said last,
+'The process that answers predictions: state (stopped, starting, ready, backoff; embedded in embedded mode), process ids, interpreter, how the one before it ended and what it said last,
 device, resident memory in bytes, versions of its packages. Starts nothing.';
 COMMENT ON FUNCTION pgml.restart_runtime() IS
 'Ends the process that answers predictions and waits until a new one is ready. Requests in flight fail; tuning jobs go on. For administrators: GRANT EXECUTE to let others do it.';

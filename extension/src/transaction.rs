@@ -18,8 +18,8 @@ pub fn run<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     .inspect_err(|_| roll_back())
 }
 
-// The caller of a backend's function has opened its transaction, and ends it.
-fn is_callers() -> bool {
+/// Whether the caller of a backend's function has opened the transaction, and ends it.
+pub fn is_callers() -> bool {
     // SAFETY: set once in a worker, before any code of ours runs.
     unsafe { pg_sys::MyBgworkerEntry.is_null() }
 }

@@ -1,8 +1,9 @@
 """Connections to one database, opened when they are first needed and kept for the next call. Knows nothing of models.
 
-One pool serves all threads, and one each event loop. A pool has no threads or tasks of its own: whoever needs a
-connection opens it, and so gets libpq's own reason if that fails. (The pools of psycopg_pool try again in tasks of
-theirs, and such a task, cancelled at the end of an event loop while it connects, keeps the loop from ending.)
+One pool serves all threads, and one each event loop; a forked process has its own. A pool has no threads or tasks of
+its own: whoever needs a connection opens it, and so gets libpq's own reason if that fails. (The pools of psycopg_pool
+try again in tasks of theirs, and such a task, cancelled at the end of an event loop while it connects, keeps the loop
+from ending.)
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -50,18 +52,32 @@ class Connections:
             raise ValueError(f"max_connections must be at least 1, not {max_connections}")
         self.conninfo = resolve_url(database_url)
         self.max_connections = max_connections
-        self._pool = _ThreadPool(self.conninfo, max_connections)
+        self._begin()
+        _all.add(self)
+
+    def _begin(self) -> None:
+        self._pool = _ThreadPool(self.conninfo, self.max_connections)
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopPool] = weakref.WeakKeyDictionary()
-        weakref.finalize(self, self._pool.close)  # also at the end of the program
+        self._finalizer = weakref.finalize(self, self._pool.close)  # also at the end of the program
+
+    def begin_anew(self) -> None:
+        """In a process that was forked: leave the connections to the parent, without a word to the server."""
+        self._finalizer.detach()
+        _of_the_parent.append((self._pool, self._loops))
+        was_closed = self._pool.is_closed
+        self._begin()
+        if was_closed:
+            self._pool.close()
 
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection]:
         """A connection for this thread until the block ends; waits while all are in use."""
-        connection = self._pool.take()
+        pool = self._pool
+        connection = pool.take()
         try:
             yield connection
         finally:
-            self._pool.give_back(connection)
+            pool.give_back(connection)
 
     @asynccontextmanager
     async def async_connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
@@ -70,7 +86,8 @@ class Connections:
         loop = asyncio.get_running_loop()
         pool = self._loops.get(loop)
         if pool is None:
-            pool = self._loops[loop] = _LoopPool(self.conninfo, self.max_connections)
+            forget = partial(self._loops.pop, loop, None)
+            pool = self._loops[loop] = _LoopPool(self.conninfo, self.max_connections, forget)
         connection = await pool.take()
         try:
             yield connection
@@ -96,7 +113,7 @@ class _ThreadPool:
         self.conninfo = conninfo
         self._idle: deque[psycopg.Connection] = deque()
         self._free = threading.BoundedSemaphore(size)
-        self._closed = False
+        self.is_closed = False
 
     def take(self) -> psycopg.Connection:
         self.check_open()
@@ -129,18 +146,18 @@ class _ThreadPool:
         return connection
 
     def give_back(self, connection: psycopg.Connection) -> None:
-        if self._closed or not _is_reusable(connection):
+        if self.is_closed or not _is_reusable(connection):
             connection.close()
         else:
             self._idle.append(connection)
         self._free.release()
 
     def check_open(self) -> None:
-        if self._closed:
+        if self.is_closed:
             raise psycopg.InterfaceError("the client is closed")
 
     def close(self) -> None:
-        self._closed = True
+        self.is_closed = True
         while self._idle:
             self._idle.pop().close()
 
@@ -148,8 +165,9 @@ class _ThreadPool:
 class _LoopPool:
     """The connections of one event loop, which are closed before the loop is."""
 
-    def __init__(self, conninfo: str, size: int) -> None:
+    def __init__(self, conninfo: str, size: int, forget: Callable[[], object]) -> None:
         self.conninfo = conninfo
+        self._forget = forget
         self._idle: deque[psycopg.AsyncConnection] = deque()
         self._free = asyncio.BoundedSemaphore(size)
         self._end: AsyncGenerator[None, None] | None = None
@@ -202,8 +220,22 @@ class _LoopPool:
             yield
         finally:
             self._closed = True
+            self._forget()  # the pool knows its loop: neither would be freed
             while self._idle:
                 await self._idle.pop().close()
+
+
+_all: weakref.WeakSet[Connections] = weakref.WeakSet()
+_of_the_parent: list[object] = []
+"""What a forked process must not close: closing tells the server, on a connection that the parent uses."""
+
+
+def _after_fork() -> None:
+    for connections in list(_all):
+        connections.begin_anew()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _is_reusable(connection: psycopg.Connection | psycopg.AsyncConnection) -> bool:

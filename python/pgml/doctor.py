@@ -142,7 +142,9 @@ def _settings(connection: Connection, *, with_status: bool) -> Iterator[Finding]
 def _workers(workers: int, jobs: int) -> Finding:
     needed = jobs + 2  # the supervisor, and PostgreSQL's launcher of logical replication
     if workers >= needed:
-        return Finding(OK, f"max_worker_processes: {workers}, of which pgml uses {jobs + 1} at most")
+        return Finding(
+            OK, f"max_worker_processes: {workers}, of which pgml uses {jobs + 1}, and one more for each job that waits"
+        )
     mend = f"Set it to {needed + 2} or more, so that parallel queries have some too, and restart the server."
     return Finding(WARNING, f"max_worker_processes: {workers} is too few for pgml.max_jobs = {jobs}", mend)
 

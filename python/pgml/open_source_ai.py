@@ -26,8 +26,8 @@ class OpenSourceAI:
 
     All four methods take the same arguments:
 
-    - `model`: the name of a project, `pgml:<model id>`, or a directory below `pgml.model_directories`; or a dict with
-      the name as `model` and anything that loads or generates differently beside it.
+    - `model`: the name of a project, `pgml:<model id>`, a directory below `pgml.model_directories`, or a repository of
+      the Hub; or a dict with the name as `model` and anything that loads or generates differently beside it.
     - `messages`: `[{"role": "system" | "user" | "assistant", "content": "…"}, …]`, one conversation.
     - `max_tokens`: the most tokens an answer may have; by default 1000, or what the model's context leaves.
     - `temperature`: 0 gives always the same answer; by default 0.8.

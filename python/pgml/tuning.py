@@ -83,12 +83,12 @@ def tune(  # noqa: PLR0913, PLR0917 -- the arguments of the SQL function
         "test_sampling": test_sampling,
         "automatic_deploy": automatic_deploy,
         "materialize_snapshot": materialize_snapshot,
-        "wait": False,
     }
     url = resolve_url(database_url)
+    given["wait"] = wait and _is_embedded(url)  # then it can be watched from this session alone
     with closing(display(project_name, progress)) as shown:
         started = _start(url, {name: value for name, value in given.items() if value is not None}, shown)
-        if not wait:
+        if not wait or started.status == "successful":
             return started
         watch = _Watch(url, started.model_id, shown)
         try:
@@ -98,6 +98,11 @@ def tune(  # noqa: PLR0913, PLR0917 -- the arguments of the SQL function
             raise
     (result,) = query(url, RESULT, started.model_id)
     return TunedModel("successful", started.task, started.algorithm, model_id=started.model_id, **result)
+
+
+def _is_embedded(url: str) -> bool:
+    (row,) = query(url, "SELECT current_setting('pgml.runtime', true) AS mode")
+    return bool(row["mode"] == "embedded")
 
 
 def _start(url: str, arguments: Mapping[str, Any], shown: Display) -> TunedModel:

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from psycopg.types.json import Jsonb
 from tests.bench.measures import MEGABYTE, rollup
-from tests.bench.setting import ROOT, SMOLLM2, Setting
+from tests.bench.setting import SMOLLM2, Setting
 from tests.bench.table import Row
 
 SESSIONS = 8
@@ -69,7 +65,7 @@ def sessions_at_once(setting: Setting) -> list[Row]:
     """Eight sessions that generate at once against one pipeline call after the other, and the first token."""
     conversations = questions(setting, SESSIONS)
     at_once, one_by_one, first, direct = [], [], [], []
-    with ThreadPoolExecutor(SESSIONS) as pool, plain_chat(setting) as plain:
+    with ThreadPoolExecutor(SESSIONS) as pool, setting.peer("plain_chat.py", setting.models / SMOLLM2) as plain:
         list(pool.map(lambda c: answer(setting, c, TOKENS), conversations))
         for _ in range(setting.rounds(3)):
             start = time.perf_counter()
@@ -187,21 +183,3 @@ def first_row(setting: Setting, messages: list[dict[str, str]]) -> float:
 
 def server_memory(setting: Setting) -> int:
     return rollup(setting.database.cluster.python_processes("pgml.runtime.serve")[0])[0]
-
-
-@contextmanager
-def plain_chat(setting: Setting) -> Iterator[Callable[[dict[str, Any]], float]]:
-    """A warm process with transformers alone, asked line by line."""
-    command = [sys.executable, ROOT / "tests" / "bench" / "plain_chat.py", setting.models / SMOLLM2]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as peer:
-        assert peer.stdin
-        assert peer.stdout
-        assert peer.stdout.readline() == "ready\n"
-
-        def ask(wanted: dict[str, Any]) -> float:
-            print(json.dumps(wanted), file=peer.stdin, flush=True)
-            return float(peer.stdout.readline())
-
-        yield ask
-        peer.stdin.close()

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.bench.setting import EXAMPLE, MINILM, ROOT, Setting
+from tests.bench.setting import EXAMPLE, MINILM, Setting
 from tests.bench.table import Row
 
 MEGABYTE = 1 << 20
@@ -67,12 +65,7 @@ def transform_of_many_texts(setting: Setting) -> list[Row]:
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file, setting.database.connect() as connection:
         json.dump(texts, file)
         file.flush()
-        command = [sys.executable, ROOT / "tests" / "bench" / "row_by_row.py", model, file.name]
-        pipe = subprocess.PIPE
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as peer:
-            assert peer.stdin
-            assert peer.stdout
-            assert peer.stdout.readline() == "ready\n"
+        with setting.peer("row_by_row.py", model, file.name) as peer:
 
             def ours() -> list[str]:
                 query = "SELECT pgml.transform(%s::jsonb, '{}', %s::text[])"
@@ -84,11 +77,9 @@ def transform_of_many_texts(setting: Setting) -> list[Row]:
                 start = time.perf_counter()
                 labels = ours()
                 array.append(time.perf_counter() - start)
-                print(file=peer.stdin, flush=True)
-                taken, theirs = json.loads(peer.stdout.readline())
+                taken, theirs = peer(None)
                 single.append(taken)
                 agree = sum(a == b for a, b in zip(labels, theirs, strict=True)) / len(texts)
-            peer.stdin.close()
     ratio = statistics.median(s / a for s, a in zip(single, array, strict=True))
     return [
         Row(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -89,3 +91,21 @@ class Setting(contextlib.ExitStack):
         if done.returncode:
             raise RuntimeError(f"{script} failed: {done.stderr[-2000:]}")
         return done.stdout
+
+    @contextlib.contextmanager
+    def peer(self, script: str, *arguments: Any) -> Iterator[Callable[[Any], Any]]:
+        """A warm process of a script of this directory, which answers JSON with JSON, line by line."""
+        command = [sys.executable, ROOT / "tests" / "bench" / script, *map(str, arguments)]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as process:
+            asked, answers = process.stdin, process.stdout
+            assert asked
+            assert answers
+            assert answers.readline() == "ready\n"
+
+            def ask(wanted: Any) -> Any:
+                print(json.dumps(wanted), file=asked, flush=True)
+                return json.loads(answers.readline())
+
+            yield ask
+            asked.close()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql
 from tests.cluster import Database, make_database, throwaway, wait_until
-from tests.integration.jobs import LONG, QUICK, REVIEWS, make_role, refusal, snapshot_of, tune_reviews
+from tests.integration.jobs import LONG, QUICK, REVIEWS, REVIEWS_JOB, make_role, refusal, snapshot_of, tune_reviews
+from tests.integration.sdk import url_of
+
+import pgml
 
 pytestmark = pytest.mark.private_cluster("the server needs PL/Python, and is watched from outside")
 
@@ -55,6 +59,11 @@ def counts(session: psycopg.Connection) -> list[int]:
 def unpacked(database: Database) -> list[str]:
     """The directories of models that backends of the cluster have."""
     return [path.name for path in (database.cluster.data / "pgml" / "embedded").iterdir()]
+
+
+def jobs(database: Database) -> list[Path]:
+    """The directories of jobs, wherever they are."""
+    return [file for file in (database.cluster.data / "pgml").rglob("job.json") if file.is_file()]
 
 
 def test_no_process_is_started(session, database):
@@ -124,7 +133,7 @@ def test_a_cancel_ends_a_training_between_two_steps(session, database, how):
     assert time.monotonic() - since < 8
     assert counts(session) == before
     assert session.execute(PREDICT).fetchone()[0][0]["label"]
-    assert not list((database.cluster.data / "pgml" / "jobs").glob("*/*/job.json"))
+    assert not jobs(database)
 
 
 def test_a_cancel_ends_the_work_before_the_first_step(session):
@@ -141,8 +150,9 @@ def test_a_cancel_ends_the_work_before_the_first_step(session):
     with pytest.raises(psycopg.errors.QueryCanceled):
         tune_reviews(session, "long", relation_name="long")
     session.remove_notice_handler(one_cancel)
-    assert session.execute("SELECT threads()").fetchone() == threads
     assert session.execute(PREDICT).fetchone()
+    left = lambda: session.execute(PREDICT) and session.execute("SELECT threads()").fetchone()  # noqa: E731 short
+    wait_until(lambda: left() == threads, "the thread to end")
 
 
 def test_a_cancel_ends_an_answer(session):
@@ -183,7 +193,7 @@ def test_a_session_can_change_its_mode(session, database):
 
 def test_a_terminated_backend_takes_nothing_along(database):
     started = database.value("SELECT pg_postmaster_start_time()")
-    victim = database.connect()
+    victim = database.connect(options="-c log_disconnections=on")
     ready = []
 
     def terminate(said):
@@ -201,7 +211,16 @@ def test_a_terminated_backend_takes_nothing_along(database):
     log = database.cluster.log_text()
     assert "terminated by signal" not in log
     assert "reinitializing" not in log
-    wait_until(lambda: str(pid) not in unpacked(database), "its models to be removed")
+    assert "disconnection: session time" in log  # what PostgreSQL does at the end is done
+    assert str(pid) not in unpacked(database)
+    assert not jobs(database)
+
+
+def test_the_client_waits_for_its_jobs(database, session):
+    done = pgml.tune("of the client", **REVIEWS_JOB, database_url=url_of(database), progress=False)
+    assert (done.status, done.deployed) == ("successful", True)
+    with pytest.raises(psycopg.errors.FeatureNotSupported, match="wait"):
+        pgml.tune("of the client", **REVIEWS_JOB, wait=False, database_url=url_of(database))
 
 
 def test_a_user_who_is_no_superuser_uses_it_but_does_not_choose_it(database):

@@ -133,3 +133,16 @@ def test_what_cannot_be_resumed(resuming, undisturbed):
         said = refusal(connection, "SELECT pgml.resume(%s)", unsaved)
     assert (said.sqlstate, "checkpoint" in said.message_detail) == (NOT_NOW, True)
     assert "pgml.tune" in said.message_hint
+
+
+def test_a_job_goes_when_its_time_is_over(resuming):
+    model_id = begin(resuming, "old")
+    resuming.run("SELECT pgml.cancel(%s)", model_id)
+    assert wait_for(resuming, model_id, "cancelled").resumable
+    resuming.run("ALTER SYSTEM SET pgml.resume_window = 0")
+    resuming.cluster.reload()
+    wait_until(lambda: not job_directories(resuming), "the directory of the job to go")
+    assert not resuming.value(RESUMABLE, model_id)
+    with resuming.connect() as connection:
+        said = refusal(connection, "SELECT pgml.resume(%s)", model_id)
+    assert (said.sqlstate, "pgml.resume_window" in said.message_detail) == (NOT_NOW, True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import re
 from typing import Any
 
 from tools.reference.markdown import block, code, table
@@ -45,13 +44,21 @@ def _signature(name: str, thing: Any) -> str:
         if one.kind is inspect.Parameter.KEYWORD_ONLY and not by_keyword:
             by_keyword = True
             lines.append("*")
-        lines.append(re.sub(r"'([^']*)'", r"\1", str(one), count=1).replace("Unpack[Options]", "Any"))
+        lines.append(_parameter(one).replace("Unpack[Options]", "Any"))
     result = "" if inspect.isclass(thing) else f" -> {signature.return_annotation}"
     before = "async " if inspect.iscoroutinefunction(function) else ""
     whole = f"{before}{name}({', '.join(lines)}){result}"
     if len(whole) > 100:
         whole = f"{before}{name}(\n" + "".join(f"    {line},\n" for line in lines) + f"){result}"
     return block(whole)
+
+
+def _parameter(one: inspect.Parameter) -> str:
+    """As it stands in the source; `str` of it would quote the annotation."""
+    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}.get(one.kind, "")
+    annotation = "" if one.annotation is one.empty else f": {one.annotation}"
+    default = "" if one.default is one.empty else f" = {one.default!r}"
+    return f"{stars}{one.name}{annotation}{default}"
 
 
 def _documentation(thing: Any) -> str:

@@ -13,7 +13,7 @@ pub const RUNTIME_STATE: &str = "pgml/runtime.json";
 pub const RESTART_REQUEST: &str = "pgml/restart";
 pub const CACHE: &str = "pgml/cache";
 pub const JOBS: &str = "pgml/jobs";
-/// Models that backends in embedded mode have unpacked, a directory for each.
+/// What backends in embedded mode have on disk, a directory for each: models that they unpacked, the job that they run.
 pub const EMBEDDED: &str = "pgml/embedded";
 /// What roles gave to `pgml.set_secret`, a file for each role; mode 0700.
 pub const SECRETS: &str = "pgml/secrets";

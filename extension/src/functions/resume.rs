@@ -22,7 +22,7 @@ fn resume(model_id: i64, wait: Option<bool>) -> Tuned {
 #[pg_extern(sql = false)]
 fn job_is_resumable(model_id: i64) -> bool {
     let files = files_of(model_id);
-    !FileLock::is_held(&files.lock()) && kept::has_checkpoint(&files)
+    !FileLock::is_held(&files.lock()) && kept::is_resumable(&files)
 }
 
 fn go_on(model_id: i64, wait: bool) -> Result<(JobSpec, End)> {
@@ -31,7 +31,7 @@ fn go_on(model_id: i64, wait: bool) -> Result<(JobSpec, End)> {
     }
     check_status(model_id)?;
     let mut directory = JobDirectory::reopen(model_id)?.ok_or_else(|| nothing_left(model_id))?;
-    if !kept::has_checkpoint(&directory.files) {
+    if !kept::is_resumable(&directory.files) {
         return Err(nothing_left(model_id));
     }
     let mut spec = JobSpec::read(&directory.files)?;

@@ -33,8 +33,11 @@ fn outcome(answer: Frame) -> Result<Frame> {
 
 /// Asks a server process that is running; `None` when none is.
 pub fn ask_if_running(header: &Value) -> Option<Frame> {
-    let channel = startup::connect_if_running()?;
-    Request::on(channel, header, b"", None).ok()?.receive().ok()
+    let channel = idle_connection().or_else(startup::connect_if_running)?;
+    let mut request = Request::on(channel, header, b"", None).ok()?;
+    let answer = request.receive().ok()?;
+    request.finish();
+    Some(answer)
 }
 
 // A server process that was restarted since has closed the connection.
@@ -61,7 +64,7 @@ impl Request {
     }
 
     fn on(mut channel: Channel, header: &Value, payload: &[u8], model: Option<&Model>) -> Result<Self> {
-        channel.send(header, payload).map_err(|_| startup::ended_while_answering())?;
+        channel.send(header, payload).map_err(startup::ended_if_gone)?;
         let hub = match model {
             Some(Model::Hub { hub, .. }) => Some(hub.clone()),
             _ => header.get("hub").filter(|hub| hub.is_object()).cloned(),

@@ -3,7 +3,7 @@
 //! The same Python speaks the same frames, over a socket pair instead of the server process' socket. Its threads work
 //! while `wait_for_threads` lets them: whenever PL/Python returns to PostgreSQL it keeps Python's lock, and they stand still.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, OrReport, Result};
 use crate::wait::{self, Channel};
 use crate::{gucs, hub};
 use pgml_core::paths;
@@ -14,16 +14,21 @@ use std::ffi::CString;
 use std::os::fd::IntoRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
 
 const BOOTSTRAP: &str = include_str!("bootstrap.py");
 /// How long Python's threads work before PostgreSQL's interrupts are looked at.
 const SLICE: Duration = Duration::from_millis(100);
-/// How long a training that is cancelled may take to end its step before the statement ends.
+/// How long a training that is cancelled or done may take to end before the statement ends.
 const GRACE_SECONDS: f64 = 2.0;
+
+/// The exit status of this process, when it has one.
+static STATUS: AtomicI32 = AtomicI32::new(0);
 
 thread_local! {
     static STARTED: Cell<bool> = const { Cell::new(false) };
+    static CLEANED: Cell<bool> = const { Cell::new(false) };
     static TRAINING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -54,6 +59,15 @@ pub struct Training {
     pub channel: Channel,
 }
 
+impl Training {
+    /// After the last frame: gives the thread time to let go of the model, which it cannot while the session does nothing.
+    pub fn finish(mut self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs_f64(GRACE_SECONDS);
+        while self.channel.receive(Some(deadline))?.is_some() {}
+        Ok(())
+    }
+}
+
 impl Drop for Training {
     fn drop(&mut self) {
         TRAINING.set(false);
@@ -64,8 +78,8 @@ impl Drop for Training {
 fn wait_for_threads(fd: i32, writeable: bool, timeout: Option<Duration>) {
     let slice = timeout.map_or(SLICE, |t| t.min(SLICE)).as_millis();
     let writeable = if writeable { "True" } else { "False" };
-    // What fails here is PL/Python itself, which raises it.
-    let _ = call(&format!("wait({fd}, {writeable}, {slice})"));
+    // Without PL/Python, which somebody may have dropped meanwhile, nobody would answer.
+    call(&format!("wait({fd}, {writeable}, {slice})")).or_report();
     // SAFETY: asks whether the postmaster is there. Waiting in PostgreSQL would notice its death, and end as here.
     unsafe {
         if !pg_sys::PostmasterIsAliveInternal() {
@@ -92,7 +106,7 @@ fn start() -> Result<()> {
     for key in ["token", "push_token"] {
         hub[key] = json!(null); // it is in each request that needs one
     }
-    let cache = own_directory()?;
+    let cache = directory()?.join("cache").to_string_lossy().into_owned();
     let venv = gucs::venv();
     let options = json!({
         "venv": venv, "threads": gucs::runtime_threads(), "memory_limit": gucs::model_memory_limit(),
@@ -106,29 +120,43 @@ fn start() -> Result<()> {
     Ok(())
 }
 
-/// Where this backend unpacks models of `pgml.files`. Those of backends that are gone are removed.
-fn own_directory() -> Result<String> {
-    let fail = |e: std::io::Error| Error::io("make a directory for models", &e);
-    let all = PathBuf::from(paths::EMBEDDED);
-    std::fs::create_dir_all(&all).map_err(fail)?;
-    for entry in std::fs::read_dir(&all).map_err(fail)?.flatten() {
+/// Where this backend has what it needs on disk: models of `pgml.files`, and the job that it runs. The first call removes
+/// what backends that are gone have left.
+pub fn directory() -> Result<PathBuf> {
+    if !CLEANED.replace(true) {
+        remove_leftovers().map_err(|e| Error::io("make a directory for models", &e))?;
+    }
+    Ok(own_directory())
+}
+
+fn own_directory() -> PathBuf {
+    PathBuf::from(paths::EMBEDDED).join(std::process::id().to_string())
+}
+
+fn remove_leftovers() -> std::io::Result<()> {
+    std::fs::create_dir_all(paths::EMBEDDED)?;
+    for entry in std::fs::read_dir(paths::EMBEDDED)?.flatten() {
         let pid = entry.file_name().to_string_lossy().parse().unwrap_or(0);
         // SAFETY: signal 0 only asks whether the process is there.
         if pid == 0 || pid == std::process::id() as i32 || unsafe { libc::kill(pid, 0) } != 0 {
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
-    Ok(all.join(std::process::id().to_string()).to_string_lossy().into_owned())
+    Ok(())
 }
 
-// At once: the destructors of torch's libraries would run while threads still compute, and a crash of one backend
-// restarts all. By now PostgreSQL has let go of everything that others can see.
 #[pg_guard]
 unsafe extern "C-unwind" fn leave(code: i32, _argument: pg_sys::Datum) {
-    let own = PathBuf::from(paths::EMBEDDED).join(std::process::id().to_string());
-    let _ = std::fs::remove_dir_all(own);
+    let _ = std::fs::remove_dir_all(own_directory());
+    STATUS.store(code, Ordering::Relaxed);
+    // SAFETY: what is registered last is called first, after all that PostgreSQL still does.
+    unsafe { libc::atexit(end_at_once) };
+}
+
+// The destructors of torch's libraries would run while threads still compute, and a crash of one backend restarts all.
+extern "C" fn end_at_once() {
     // SAFETY: ends the process.
-    unsafe { libc::_exit(code) }
+    unsafe { libc::_exit(STATUS.load(Ordering::Relaxed)) }
 }
 
 fn call(statement: &str) -> Result<()> {

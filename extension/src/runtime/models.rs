@@ -7,7 +7,7 @@ use crate::{gucs, hub};
 use pgml_core::names::nearest;
 use pgrx::PgSqlErrorCode;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// A model that was found.
 #[derive(Clone, Debug)]
@@ -149,6 +149,9 @@ pub fn stored_by_id(name: &str, id: &str) -> Result<Model> {
 }
 
 fn directory(name: &str) -> Result<Option<Model>> {
+    if Path::new(name).is_absolute() && Path::new(name).components().any(|part| part == Component::ParentDir) {
+        return Err(outside(name)); // whether it leads out shows only where it is there
+    }
     let roots: Vec<PathBuf> =
         gucs::model_directories().iter().filter_map(|d| Path::new(d).canonicalize().ok()).collect();
     let candidates = if Path::new(name).is_absolute() {

@@ -93,6 +93,11 @@ fn not_in_time() -> Error {
         .hint("Look at: SELECT * FROM pgml.runtime_status(); and at the server log.")
 }
 
+/// What a failure to send means: the other side is gone, unless the request itself cannot be sent.
+pub fn ended_if_gone(error: Error) -> Error {
+    if error.code == PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE { error } else { ended_while_answering() }
+}
+
 /// The error of a request whose server process ended.
 pub fn ended_while_answering() -> Error {
     Error::new(PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE, "the runtime ended while it was answering")

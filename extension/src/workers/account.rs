@@ -4,6 +4,7 @@ use super::progress;
 use super::recorder::{Outcome, Recorder};
 use super::spec::JobSpec;
 use crate::error::{Error, Result};
+use crate::transaction;
 use pgrx::PgSqlErrorCode;
 use serde_json::{Value, json};
 use std::time::Instant;
@@ -50,6 +51,9 @@ impl Account {
         let repository = self.spec.plan["push"]["repo_id"].clone();
         let recorded = json!({"repo_id": repository, "error": error.sentence(), "sqlstate": error.sqlstate()});
         if let Err(cause) = self.recorder.pushed(recorded) {
+            if transaction::is_callers() {
+                cause.report(); // it has broken the transaction
+            }
             pgrx::log!("pgml job {}: {}", self.spec.model_id, cause.sentence());
         }
         tell(&json!({"event": "warning", "error": error.to_frame()}));

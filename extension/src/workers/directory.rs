@@ -2,6 +2,8 @@
 
 use super::supervisor;
 use crate::error::{Error, Result};
+use crate::gucs;
+use crate::runtime::embedded;
 use pgml_core::lock::FileLock;
 use pgml_core::paths::{self, JobFiles};
 use pgrx::pg_sys;
@@ -18,7 +20,12 @@ pub struct JobDirectory {
 impl JobDirectory {
     pub fn create(model_id: i64) -> Result<Self> {
         supervisor::make_home()?;
-        let files = files_of(model_id);
+        // A job of embedded mode is the session's alone, and goes with it however that ends.
+        let files = if gucs::is_embedded() {
+            JobFiles(embedded::directory()?.join("jobs").join(model_id.to_string()))
+        } else {
+            files_of(model_id)
+        };
         let fail = |e: std::io::Error| Error::io("create the directory of the job", &e);
         if files.0.exists() {
             // Left by a job of a database that had this OID, or of an id that was given twice.

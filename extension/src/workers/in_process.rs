@@ -9,7 +9,7 @@ use super::recorder::Outcome;
 use super::spec::JobSpec;
 use crate::error::{Error, Result};
 use crate::runtime::embedded;
-use crate::runtime::startup::ended_while_answering;
+use crate::runtime::startup::{ended_if_gone, ended_while_answering};
 use pgrx::PgSqlErrorCode;
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ pub fn run(spec: &JobSpec, directory: &JobDirectory, hub: Option<&Value>) -> Res
     account.recorder.begin(true)?;
     account.recorder.start()?;
     let mut training = embedded::train(&directory.path())?;
-    training.channel.send(&json!({"hub": hub}), b"").map_err(|_| ended_while_answering())?;
+    training.channel.send(&json!({"hub": hub}), b"").map_err(ended_if_gone)?;
     loop {
         let frame = training.channel.receive(None)?;
         let outcome = match frame {
@@ -29,6 +29,7 @@ pub fn run(spec: &JobSpec, directory: &JobDirectory, hub: Option<&Value>) -> Res
         match outcome {
             None => {}
             Some(Outcome::Successful { metrics }) => {
+                training.finish()?;
                 return Ok(End { status: "successful".into(), project_id: account.recorder.project_id(), metrics });
             }
             Some(Outcome::Failed(error) | Outcome::Cancelled(error)) => return Err(error),

@@ -17,20 +17,29 @@ pub fn leave(directory: &Path, succeeded: bool) -> Result<()> {
     std::fs::remove_dir_all(directory).map_err(|e| Error::io("remove the job's directory", &e))
 }
 
-/// Whether a job left something to go on from.
-pub fn has_checkpoint(files: &JobFiles) -> bool {
-    let entries = std::fs::read_dir(files.output()).into_iter().flatten().flatten();
-    files.spec().exists()
-        && entries.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().starts_with("checkpoint-"))
+/// Whether a job left something to go on from, and its time is not over.
+pub fn is_resumable(files: &JobFiles) -> bool {
+    has_checkpoint(files) && !is_over(files)
 }
 
 /// Whether the worker of a job has left it like this; removes it when its time is over.
 pub fn is_kept(directory: &Path) -> bool {
     let files = JobFiles(directory.to_path_buf());
-    let Ok(ended) = std::fs::metadata(files.ended()).and_then(|m| m.modified()) else { return false };
-    let age = SystemTime::now().duration_since(ended).unwrap_or_default();
-    if age >= gucs::resume_window() {
+    if is_over(&files) {
         let _ = std::fs::remove_dir_all(directory);
+        return true;
     }
-    true
+    files.ended().exists()
+}
+
+fn has_checkpoint(files: &JobFiles) -> bool {
+    let entries = std::fs::read_dir(files.output()).into_iter().flatten().flatten();
+    files.spec().exists()
+        && entries.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().starts_with("checkpoint-"))
+}
+
+/// Whether a job ended longer ago than it is kept.
+fn is_over(files: &JobFiles) -> bool {
+    let Ok(ended) = std::fs::metadata(files.ended()).and_then(|m| m.modified()) else { return false };
+    SystemTime::now().duration_since(ended).unwrap_or_default() >= gucs::resume_window()
 }

@@ -104,15 +104,28 @@ pub fn recover_lost_jobs() {
     }
 }
 
+/// Jobs that did not succeed are removed when their time to be resumed is over.
+pub fn remove_old_jobs() {
+    for (database, model_id) in jobs_on_disk() {
+        let directory = paths::job_directory(database, model_id);
+        if !FileLock::is_held(&JobFiles(directory.clone()).lock()) {
+            kept::is_kept(&directory);
+        }
+    }
+}
+
 fn lost_jobs() -> Vec<(u32, i64)> {
+    jobs_on_disk().filter(|&(database, model_id)| is_lost(database, model_id)).collect()
+}
+
+fn jobs_on_disk() -> impl Iterator<Item = (u32, i64)> {
     let numbers = |path: PathBuf| -> Vec<i64> {
         let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
     };
     let databases = numbers(paths::JOBS.into()).into_iter().filter_map(|d| u32::try_from(d).ok());
-    let jobs = databases
-        .flat_map(|d| numbers(PathBuf::from(paths::JOBS).join(d.to_string())).into_iter().map(move |m| (d, m)));
-    jobs.filter(|&(database, model_id)| is_lost(database, model_id)).collect()
+    databases
+        .flat_map(move |d| numbers(PathBuf::from(paths::JOBS).join(d.to_string())).into_iter().map(move |m| (d, m)))
 }
 
 fn is_lost(database: u32, model_id: i64) -> bool {

@@ -22,6 +22,8 @@ const TICK: Duration = Duration::from_millis(500);
 const STARTING_TICK: Duration = Duration::from_millis(50);
 /// How long the server process may take to end by itself.
 const GRACE: Duration = Duration::from_secs(3);
+/// How often it is looked for jobs that cannot be resumed any more; also when the configuration is read anew.
+const CLEANING_INTERVAL: Duration = Duration::from_secs(3600);
 
 fn builder() -> BackgroundWorkerBuilder {
     BackgroundWorkerBuilder::new("pgml supervisor")
@@ -74,6 +76,7 @@ pub extern "C-unwind" fn pgml_supervisor_main(_argument: pg_sys::Datum) {
 struct Supervisor {
     state: RuntimeState,
     backoff: Backoff,
+    cleaned_at: Instant,
 }
 
 /// Why a run of the server process was over.
@@ -96,7 +99,7 @@ impl Supervisor {
             last_words: None,
             last_hint: None,
         };
-        Self { state, backoff: Backoff::default() }
+        Self { state, backoff: Backoff::default(), cleaned_at: Instant::now() }
     }
 
     fn run(mut self) {
@@ -192,9 +195,13 @@ impl Supervisor {
         }
     }
 
-    fn restart_is_due(&self, arguments: &[String]) -> bool {
-        let changed = signals::reload_if_asked()
-            && (gucs::python() != self.state.python || gucs::server_arguments() != arguments);
+    fn restart_is_due(&mut self, arguments: &[String]) -> bool {
+        let reloaded = signals::reload_if_asked();
+        if reloaded || self.cleaned_at.elapsed() >= CLEANING_INTERVAL {
+            launch::remove_old_jobs();
+            self.cleaned_at = Instant::now();
+        }
+        let changed = reloaded && (gucs::python() != self.state.python || gucs::server_arguments() != arguments);
         changed | std::fs::remove_file(paths::RESTART_REQUEST).is_ok()
     }
 
