@@ -100,10 +100,10 @@ docs-serve: setup ## Show the documentation at http://127.0.0.1:8000, anew after
 
 .PHONY: install uninstall deb deb-test
 install: extension ## Install into an existing server: make install PG_CONFIG=/path/pg_config VENV=/opt/pgml
-	@PGML_VENV=$(VENV) tools/install
+	@PGML_VENV='$(VENV)' tools/install
 
 uninstall: ## Take away what make install put there, with the same PG_CONFIG and VENV
-	@PGML_VENV=$(VENV) tools/uninstall
+	@PGML_VENV='$(VENV)' tools/uninstall
 
 deb: system ## Build the Debian package postgresql-15-pgml, which needs no network to be installed
 	@tools/cargo build --release -p pgml --locked

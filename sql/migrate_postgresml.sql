@@ -102,13 +102,19 @@ BEGIN
         || ' -}}{%- endif -%}{%- endfor -%}';
 END
 $$;
+-- Whether that function converts it: one answer, after the question, and no braces that Python's str.format reads otherwise.
+CREATE FUNCTION pg_temp.is_plain(template text) RETURNS boolean LANGUAGE sql
+RETURN template ~ '^((?!\{assistant\}).)*\{assistant\}((?!\{(assistant|user|system)\}).)*$'
+   AND template !~ '\{\{(system|user|assistant|eos_token)\}\}'
+   AND regexp_replace(template, '\{(system|user|assistant|eos_token)\}|\{\{|\}\}', '', 'g') !~ '[{}]';
 CREATE TEMP TABLE template ON COMMIT DROP AS
-SELECT m.id AS model_id, convert_to(pg_temp.jinja(m.hyperparams->>'prompt_template'), 'UTF8') AS data
+SELECT m.id AS model_id, is_plain, CASE WHEN is_plain THEN convert_to(pg_temp.jinja(given), 'UTF8') END AS data
 FROM postgresml.models m JOIN model USING (id)
-WHERE refusal IS NULL AND is_adapter AND task = 'conversation' AND m.hyperparams->>'prompt_template' LIKE '%{assistant}%'
+CROSS JOIN LATERAL (SELECT m.hyperparams->>'prompt_template', pg_temp.is_plain(m.hyperparams->>'prompt_template')) AS t(given, is_plain)
+WHERE refusal IS NULL AND is_adapter AND task = 'conversation' AND given IS NOT NULL
   AND NOT EXISTS (SELECT FROM file WHERE file.model_id = m.id AND path = 'chat_template.jinja');
 INSERT INTO file
-SELECT model_id, 'chat_template.jinja', octet_length(data), true, encode(sha256(data), 'hex') FROM template;
+SELECT model_id, 'chat_template.jinja', octet_length(data), true, encode(sha256(data), 'hex') FROM template WHERE is_plain;
 
 UPDATE file SET sha256 = (
     SELECT pgml._sha256(f.data ORDER BY f.part)
@@ -184,7 +190,7 @@ FROM (
 JOIN postgresml.files f USING (id)
 JOIN file USING (model_id, path);
 INSERT INTO pgml.files (model_id, path, part, data, size, sha256)
-SELECT model_id, path, 0, data, size, sha256 FROM template JOIN file USING (model_id) WHERE path = 'chat_template.jinja';
+SELECT model_id, path, 0, data, size, sha256 FROM template JOIN file USING (model_id) WHERE is_plain AND path = 'chat_template.jinja';
 
 -- Where the model that answers was not taken over, none answers, rather than another one.
 INSERT INTO pgml.deployments (id, project_id, model_id, strategy, created_at)
@@ -216,8 +222,10 @@ SELECT 'project', p.id, p.name, ours.id IS NOT NULL,
 FROM postgresml.projects p LEFT JOIN pgml.projects ours USING (id);
 INSERT INTO postgresml.migration
 SELECT 'model', m.id, p.name, refusal IS NULL,
-       COALESCE(refusal, CASE WHEN is_adapter THEN 'is an adapter of ' || (m.hyperparams->>'model_name') || ', which must be there to answer' END)
-FROM postgresml.models m JOIN model USING (id) JOIN postgresml.projects p ON p.id = m.project_id;
+       COALESCE(refusal, CASE WHEN is_adapter THEN concat_ws('; ',
+           'is an adapter of ' || (m.hyperparams->>'model_name') || ', which must be there to answer',
+           CASE WHEN NOT is_plain THEN 'its prompt_template could not be made a chat template: it is asked with the template of its tokenizer' END) END)
+FROM postgresml.models m JOIN model USING (id) JOIN postgresml.projects p ON p.id = m.project_id LEFT JOIN template ON model_id = m.id;
 INSERT INTO postgresml.migration
 SELECT 'snapshot', s.id, s.relation_name, ours.id IS NOT NULL, CASE WHEN ours.id IS NULL THEN 'no model that was taken over is of it' END
 FROM postgresml.snapshots s LEFT JOIN pgml.snapshots ours USING (id);
@@ -230,14 +238,14 @@ INSERT INTO postgresml.migration
 SELECT DISTINCT 'file', f.model_id, f.path, file.path IS NOT NULL, CASE WHEN file.path IS NULL THEN 'pgml does not read such files' END
 FROM postgresml.files f JOIN model ON model.id = f.model_id AND refusal IS NULL LEFT JOIN file USING (model_id, path)
 UNION ALL
-SELECT 'file', model_id, 'chat_template.jinja', true, 'made of the prompt_template that it was tuned with' FROM template;
+SELECT 'file', model_id, 'chat_template.jinja', true, 'made of the prompt_template that it was tuned with' FROM template WHERE is_plain;
 \if :has_logs
     INSERT INTO postgresml.migration
     SELECT 'log', l.model_id, count(*) || ' rows', model.id IS NOT NULL, CASE WHEN model.id IS NULL THEN 'their model was not taken over' END
     FROM postgresml.logs l LEFT JOIN model ON model.id = l.model_id AND refusal IS NULL GROUP BY l.model_id, model.id;
 \endif
 
--- Tables and views that users made in the schema pgml, such as those of load_dataset, stay where their queries look for them.
+-- Tables, views and sequences that users made in the schema pgml, such as those of load_dataset, stay where their queries look for them.
 DO $$
 DECLARE
     relation record;
@@ -245,7 +253,9 @@ BEGIN
     FOR relation IN
         SELECT oid::regclass AS name, relname, to_regclass(format('pgml.%I', relname)) IS NULL AS can_move
         FROM pg_class
-        WHERE relnamespace = 'postgresml'::regnamespace AND relkind IN ('f', 'm', 'p', 'r', 'v') AND relname !~ '^snapshot_[0-9]+$'
+        WHERE relnamespace = 'postgresml'::regnamespace AND relkind IN ('f', 'm', 'p', 'r', 'S', 'v') AND relname !~ '^snapshot_[0-9]+$'
+          -- The sequence of a column goes with its table.
+          AND NOT EXISTS (SELECT FROM pg_depend d WHERE relkind = 'S' AND d.classid = 'pg_class'::regclass AND d.objid = pg_class.oid AND d.deptype IN ('a', 'i'))
           AND relname <> ALL ('{projects,snapshots,models,deployments,files,logs,overview,trained_models,deployed_models,migration}')
     LOOP
         IF relation.can_move THEN
@@ -263,6 +273,17 @@ BEGIN
     FROM pg_proc WHERE pronamespace = 'postgresml'::regnamespace AND proname <> 'set_updated_at';
 END
 $$;
+-- What of the database still uses the old tables and types: it would go with DROP SCHEMA postgresml CASCADE.
+INSERT INTO postgresml.migration
+SELECT DISTINCT 'dependent', NULL::bigint, pg_describe_object(d.classid, d.objid, d.objsubid), false,
+       'uses ' || pg_describe_object(d.refclassid, d.refobjid, 0) || ', which pgml no longer changes'
+FROM pg_depend d
+JOIN (
+    SELECT 'pg_class'::regclass, oid FROM pg_class WHERE relnamespace = 'postgresml'::regnamespace
+    UNION ALL SELECT 'pg_type'::regclass, oid FROM pg_type WHERE typnamespace = 'postgresml'::regnamespace
+) AS old(classid, oid) ON d.refclassid = old.classid AND d.refobjid = old.oid
+CROSS JOIN LATERAL pg_identify_object_as_address(d.classid, d.objid, d.objsubid) AS dependent
+WHERE d.deptype = 'n' AND dependent.object_names[1] <> 'postgresml' AND dependent.object_names[1] !~ '^(postgresml\.|pg_temp)';
 COMMIT;
 
 \echo
@@ -271,4 +292,4 @@ SELECT kind, count(*) FILTER (WHERE taken_over) AS taken_over, count(*) FILTER (
 FROM postgresml.migration GROUP BY kind ORDER BY kind;
 \echo What to know of it:
 SELECT kind, id, name, taken_over, note FROM postgresml.migration
-WHERE note IS NOT NULL AND kind IN ('project', 'model', 'relation', 'function') ORDER BY kind, id, name;
+WHERE note IS NOT NULL AND kind IN ('project', 'model', 'relation', 'function', 'dependent') ORDER BY kind, id, name;

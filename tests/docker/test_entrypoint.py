@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import lzma
+import os
 
 import psycopg
 import pytest
@@ -43,6 +45,38 @@ def test_a_data_directory_of_somebody_else_is_refused(shared_directory):
     assert "chown 999:999" in said
 
 
+def test_a_directory_that_holds_something_else_is_refused(shared_directory):
+    directory = shared_directory / "something"
+    directory.mkdir()
+    (directory / "file").touch()
+    os.chown(directory, 999, 999)
+    said = refused("--volume", f"{directory}:/var/lib/postgresql/data", "--env", "POSTGRES_PASSWORD=a")
+    assert "is not empty, and no data directory" in said
+
+
+def test_scripts_that_cannot_be_listed_are_not_passed_over(shared_directory):
+    directory = shared_directory / "hidden"
+    directory.mkdir(mode=0o700)
+    said = refused("--volume", f"{directory}:/docker-entrypoint-initdb.d:ro", "--env", "POSTGRES_PASSWORD=a")
+    assert "cannot read /docker-entrypoint-initdb.d" in said
+
+
+def test_a_locale_that_is_not_there_can_be_mended():
+    with volume() as data:
+        options = ("--volume", f"{data}:/var/lib/postgresql/data", "--env", "POSTGRES_PASSWORD=a")
+        for _ in range(2):
+            assert "invalid locale name" in refused(*options, "--env", "POSTGRES_INITDB_ARGS=--locale=xx_XX.utf8")
+
+
+def test_a_server_that_asks_for_passwords_everywhere_and_is_embedded():
+    """In the locale of the official image, and with variables for a client of another server."""
+    arguments = "POSTGRES_INITDB_ARGS=--auth-local=scram-sha-256 --locale=en_US.utf8"
+    command = ("-c", "pgml.runtime=embedded", "-c", "port=5432")
+    with container("--env", arguments, "--env", "PGHOST=elsewhere", command=command) as made:
+        assert made.database().value("SHOW lc_messages") == "en_US.utf8"
+        assert made.database().value("SELECT state FROM pgml.runtime_status()") == "stopped"
+
+
 def test_another_command_runs_as_it_is():
     assert docker("run", "--rm", IMAGE, "id", "-u").stdout == "999\n"
     assert docker("run", "--rm", IMAGE, "postgres", "--version").stdout.startswith("postgres (PostgreSQL) 15.")
@@ -74,7 +108,7 @@ def scripts(shared_directory):
     files = {
         "1.sql": "CREATE TABLE ran (id serial, name text);" + append.format("sql"),
         "2.sh": f'#!/bin/bash\n{psql} -c "{append.format("executable")}"\n',
-        "3.sh": f'{psql} -c "{append.format("sourced")}"\n',
+        "3.sh": f'[ -n "$NOT_SET" ] || {psql} -c "{append.format("sourced")}"\n',
         "5.txt": "not to be read",
         "6.sql": "SELECT pgml.version();",
     }
@@ -83,6 +117,7 @@ def scripts(shared_directory):
     (directory / "2.sh").chmod(0o755)
     (directory / "3.sh").chmod(0o644)
     (directory / "4.sql.gz").write_bytes(gzip.compress(append.format("compressed").encode()))
+    (directory / "7.sql.xz").write_bytes(lzma.compress(append.format("more so").encode()))
     return directory
 
 
@@ -149,6 +184,7 @@ def test_files_run_in_order_in_the_database(configured):
         ("executable",),
         ("sourced",),
         ("compressed",),
+        ("more so",),
     ]
     assert "ignoring /docker-entrypoint-initdb.d/5.txt" in configured.logs()
 

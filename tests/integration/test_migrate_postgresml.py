@@ -59,6 +59,9 @@ def before(server: Cluster, installation: Installation, models, model_directory)
         postgresml.store(database, model_id, models[name])
     for model_id in (22, 43, 45):
         postgresml.store(database, model_id, model_directory / "bert-classifier")
+    database.run("CREATE VIEW public.all_models AS SELECT id, status FROM pgml.models")
+    database.run("CREATE TABLE public.runs (model_id bigint REFERENCES pgml.models, sampling pgml.sampling)")
+    database.run('CREATE SEQUENCE pgml."Läufe"')
     rows = contents(database, "pgml")
     early = run_script(database)
     assert early.returncode
@@ -208,6 +211,34 @@ def test_what_users_made_in_the_schema_stays_there(moved):
     database, _ = moved
     assert database.run('SELECT text FROM pgml."Отзывы"') == [("a film",)]
     assert database.value("SELECT count(*) FROM postgresml.snapshot_1") == 1
+
+
+def test_what_still_uses_the_old_tables_is_told(moved):
+    database, said = moved
+    told = dict(database.run("SELECT name, note FROM postgresml.migration WHERE kind = 'dependent'"))
+    used = {
+        "rule _RETURN on view public.all_models": "table postgresml.models",
+        "constraint runs_model_id_fkey on table public.runs": "table postgresml.models",
+        "column sampling of table public.runs": "type postgresml.sampling",
+    }
+    assert told == {name: f"uses {what}, which pgml no longer changes" for name, what in used.items()}
+    assert "public.all_models" in said
+    assert database.value("SELECT nextval('pgml.\"Läufe\"')") == 1
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{user}}{assistant}", "{user}{assistant} | {user}", "{assistant}{assistant}", "{user!s}{assistant}", "{user}"],
+)
+def test_templates_that_are_not_plain_are_left_out(moved, template):
+    database, _ = moved
+    script = (SQL / "migrate_postgresml.sql").read_text()
+    start = script.index("CREATE FUNCTION pg_temp.is_plain")
+    with database.connect() as connection:
+        connection.execute(script[start : script.index("CREATE TEMP TABLE template")])
+        is_plain = lambda text: connection.execute("SELECT pg_temp.is_plain(%s)", [text]).fetchone()[0]  # noqa: E731
+        assert not is_plain(template)
+        assert is_plain("<<{system}>>\n{user} {{now}}: {assistant}{eos_token}")
 
 
 def test_a_second_run_is_refused(moved):

@@ -234,3 +234,19 @@ def test_loaded_models_say_what_is_in_memory(connection):
     assert device == "cpu" or device.startswith("cuda")
     transform(connection, {"model": "bert-classifier"}, ["x"])
     assert connection.execute(query).fetchall()[0][3] == uses + 1
+
+
+@pytest.mark.parametrize("path", ["..", "../no/such"])
+def test_a_path_that_leads_out_says_nothing_of_what_is_there(connection, model_directory, path):
+    task = Jsonb({"task": "text-classification", "model": f"{model_directory}/{path}"})
+    said = refusal(connection, "SELECT pgml.transform(%s::jsonb, inputs => ARRAY['x'])", task)
+    assert said.sqlstate == "42501"
+    assert "is not below one of the allowed directories" in said.message_primary
+
+
+def test_a_request_that_is_too_large_is_told_as_such(connection):
+    task = Jsonb({"task": "text-classification", "model": "bert-classifier"})
+    args = "jsonb_build_object('top_k', repeat('1', 20000000))"
+    said = refusal(connection, f"SELECT pgml.transform(%s::jsonb, args => {args}, inputs => ARRAY['x'])", task)
+    assert said.sqlstate == "22023"
+    assert "ended" not in said.message_primary

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 # What stands for itself in comments: JSON objects and arrays of them, names of the schema, calls, quoted texts, flags.
 _CODE = re.compile(
     r"`[^`]+`"
-    r"|\bhttps?://[\w.-]+(?:/[\w./-]*\w)?"
+    r"|\bhttps?://[\w.-]*\w(?:/[\w./-]*\w)?"
     r"|\[?\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}(?:, …)?\]?"
     r"|(?<!\w)'[^' ](?:[^'\n]*[^' ])?'(?=[\s,;:.)]|$)"
     r"|\bpgml\.\w+(?:<[^>]+>|\([^()\n]*\)|\.\w+|:\s?<[^>]+>)*"
