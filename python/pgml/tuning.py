@@ -14,7 +14,7 @@ from typing import Any, Literal
 import psycopg
 from psycopg import sql
 from psycopg.errors import Diagnostic
-from psycopg.rows import dict_row
+from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from pgml.connections import log_notice, resolve_url
@@ -87,11 +87,11 @@ def tune(  # noqa: PLR0913, PLR0917 -- the arguments of the SQL function
     url = resolve_url(database_url)
     given["wait"] = wait and _is_embedded(url)  # then it can be watched from this session alone
     with closing(display(project_name, progress)) as shown:
-        started = _start(url, {name: value for name, value in given.items() if value is not None}, shown)
-        if not wait or started.status == "successful":
-            return started
-        watch = _Watch(url, started.model_id, shown)
+        watch = _Watch(url, shown)
         try:
+            started = _start(watch, {name: value for name, value in given.items() if value is not None})
+            if not wait or started.status == "successful":
+                return started
             watch.until_end()
         except KeyboardInterrupt:
             watch.cancel()
@@ -105,17 +105,27 @@ def _is_embedded(url: str) -> bool:
     return bool(row["mode"] == "embedded")
 
 
-def _start(url: str, arguments: Mapping[str, Any], shown: Display) -> TunedModel:
+def _start(watch: _Watch, arguments: Mapping[str, Any]) -> TunedModel:
     call = sql.SQL(", ").join(
         sql.SQL("{} => %s" + (f"::{CASTS[name]}" if name in CASTS else "")).format(sql.Identifier(name))
         for name in arguments
     )
     statement = sql.SQL("SELECT * FROM pgml.tune({})").format(call)
-    with shared(url).connection() as connection, _notices(connection, shown):
-        row = connection.cursor(row_factory=dict_row).execute(statement, list(arguments.values())).fetchone()
+    with (
+        shared(watch.url).connection() as connection,
+        _notices(connection, watch.shown),
+        connection.cursor(row_factory=class_row(TunedModel)) as cursor,
+    ):
+        row = None
+        try:
+            cursor.execute(statement, list(arguments.values()))
+        finally:
+            # Also after an interrupt that came too late for the statement: then the job runs.
+            if cursor.rowcount == 1 and (row := cursor.fetchone()):
+                watch.model_id = row.model_id
     if row is None:
         raise psycopg.DataError("pgml.tune gave no row")
-    return TunedModel(**row)
+    return row
 
 
 @contextmanager
@@ -140,10 +150,10 @@ def _notices(connection: psycopg.Connection, shown: Display) -> Iterator[None]:
 class _Watch:
     """Follows one job and shows it."""
 
-    def __init__(self, url: str, model_id: int, shown: Display) -> None:
+    def __init__(self, url: str, shown: Display) -> None:
         self.url = url
-        self.model_id = model_id
         self.shown = shown
+        self.model_id: int | None = None  # until it has begun
         self.seen = 0  # the last row of pgml.logs that was shown
 
     def until_end(self) -> None:
@@ -154,6 +164,9 @@ class _Watch:
             raise _error(state)
 
     def cancel(self) -> None:
+        """End the job, if there is one."""
+        if self.model_id is None:
+            return
         query(self.url, "SELECT pgml.cancel(%s)", self.model_id)
         with suppress(psycopg.errors.QueryCanceled):
             self.until_end()

@@ -31,7 +31,7 @@ pub fn run(mode: &str, spec: &JobSpec, directory: &mut JobDirectory, hub: Option
     if let Some(hub) = hub {
         channel.send(&json!({"op": "hub", "hub": hub}), b"")?;
     }
-    Attendance { channel, worker: worker.pid().ok(), cancel_on_drop: spec.wait }.wait_for_end(spec.wait)
+    Attendance { channel, worker: worker.pid().ok(), cancel_on_drop: true }.wait_for_end(spec.wait)
 }
 
 fn accept(listener: &UnixListener, worker: &DynamicBackgroundWorker) -> Result<Channel> {
@@ -80,7 +80,10 @@ impl Attendance {
                 return Err(ended_silently());
             };
             match frame.header["event"].as_str().unwrap_or_default() {
-                "recorded" if !to_the_end => return Ok(Self::end(&frame.header)),
+                "recorded" if !to_the_end => {
+                    self.cancel_on_drop = false;
+                    return Ok(Self::end(&frame.header));
+                }
                 "end" => {
                     self.cancel_on_drop = false;
                     return match &frame.header["error"] {
