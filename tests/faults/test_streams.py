@@ -35,7 +35,13 @@ class Server:
 
     def __init__(self, pid):
         self.pid = pid
-        self._before = sockets(pid)
+        self._before = min(self._counts())
+
+    def _counts(self):
+        """Over a while: the sessions that were there until now are still leaving."""
+        for _ in range(10):
+            yield sockets(self.pid)
+            time.sleep(0.05)
 
     def is_free(self):
         """Whether it has no request of this test and computes nothing for a moment."""
@@ -55,7 +61,10 @@ class Server:
 def server(database):
     """With the model loaded."""
     database.run(SHORT)
-    return Server(database.value("SELECT pid FROM pgml.runtime_status()"))
+    pid = database.value("SELECT pid FROM pgml.runtime_status()")
+    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    wait_until(lambda: database.value(others) == 0, "the sessions to end")
+    return Server(pid)
 
 
 @pytest.fixture
